@@ -1,0 +1,110 @@
+"""Favorites: which product a customer marked, when, and how the product was then."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Self
+
+from app.domain.customer import CustomerId
+from app.domain.page import DEFAULT_LIMIT, Position
+from app.domain.product import CachedProduct, Product, ProductId, Rating
+
+
+class FavoriteStatus(StrEnum):
+    """
+    How things stand with the product of a favorite.
+
+    `pending`: accepted while the catalog could not be asked. `removed`: the catalog dropped the
+    product, or said that a pending one does not exist.
+    """
+
+    AVAILABLE = "available"
+    PENDING = "pending"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A product as it was when somebody favorited it."""
+
+    title: str
+    price: Decimal
+    image: str
+    rating: Rating | None
+
+    @classmethod
+    def of(cls, product: Product) -> Self:
+        """Keep what a customer remembers of a product."""
+        return cls(
+            title=product.title, price=product.price, image=product.image, rating=product.rating
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Favorite:
+    """
+    A product that a customer marked.
+
+    `when_favorited` is None as long as the catalog has not confirmed the product; `rejected_at` is
+    the moment at which it said that there is no such product.
+    """
+
+    customer_id: CustomerId
+    product_id: ProductId
+    favorited_at: datetime
+    when_favorited: Snapshot | None = None
+    rejected_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FavoriteItem:
+    """A favorite together with the last known copy of its product: what a list shows."""
+
+    favorite: Favorite
+    cached: CachedProduct | None
+
+    @property
+    def status(self) -> FavoriteStatus:
+        """Whether the product can be had, is not confirmed yet, or is gone."""
+        if self.favorite.rejected_at is not None or (self.cached and self.cached.removed):
+            return FavoriteStatus.REMOVED
+        if self.favorite.when_favorited is None or self.cached is None:
+            return FavoriteStatus.PENDING
+        return FavoriteStatus.AVAILABLE
+
+    @property
+    def reason(self) -> str | None:
+        """Why the product is gone, as a stable word; None unless it is."""
+        if self.favorite.rejected_at is not None:
+            return "not_in_catalog"
+        return "dropped_by_catalog" if self.cached and self.cached.removed else None
+
+    @property
+    def price_change(self) -> Decimal | None:
+        """What the price gained since the product was favorited; None if either is unknown."""
+        if self.cached is None or self.favorite.when_favorited is None:
+            return None
+        return self.cached.product.price - self.favorite.when_favorited.price
+
+
+class FavoriteSort(StrEnum):
+    """The orders in which favorites can be listed; a leading minus turns one around."""
+
+    NEWEST = "-favorited_at"
+    OLDEST = "favorited_at"
+    CHEAPEST = "price"
+    DEAREST = "-price"
+    TITLE = "title"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FavoriteQuery:
+    """Which favorites of a customer to list; `q` is looked for in titles, case aside."""
+
+    customer_id: CustomerId
+    category: str | None = None
+    q: str | None = None
+    sort: FavoriteSort = FavoriteSort.NEWEST
+    limit: int = DEFAULT_LIMIT
+    after: Position | None = None

@@ -1,0 +1,375 @@
+"""
+What the core needs of storage.
+
+Vocabulary: `get` returns one or None by id, `find_by_…` one or None by something else, `list_…` a
+sequence in a stated order, `add` refuses duplicates, `save` replaces, `remove` takes away. Every
+promise made here is a test in the contract suite, kept by the in-memory double and by PostgreSQL
+alike.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self, TypeAlias
+
+from app.domain.access import ApiKey, ApiKeyId, CustomerPrincipal
+from app.domain.customer import Customer, CustomerId, CustomerQuery
+from app.domain.favorite import Favorite, FavoriteItem, FavoriteQuery, Snapshot
+from app.domain.job import Job
+from app.domain.page import Page
+from app.domain.product import (
+    CachedProduct,
+    CatalogState,
+    PricePoint,
+    Product,
+    ProductId,
+    ProductQuery,
+    UnknownProduct,
+)
+from app.domain.session import (
+    RefreshFamily,
+    RefreshToken,
+    RefreshTokenHash,
+    Session,
+    SessionId,
+)
+from app.domain.throttle import Attempt, ThrottleKey, ThrottleRule
+
+
+class CustomerRepository(ABC):
+    """Customers by id and by address."""
+
+    @abstractmethod
+    async def add(self, customer: Customer) -> None:
+        """
+        Store a new customer.
+
+        :raises EmailTaken: if the address, case aside, belongs to somebody
+        """
+
+    @abstractmethod
+    async def save(self, customer: Customer) -> None:
+        """
+        Replace a stored customer, provided that nobody else has since.
+
+        :raises EmailTaken: if the address, case aside, belongs to somebody else
+        :raises CustomerNotFound: if there is no such customer
+        :raises PreconditionFailed: if the stored version is not the one before `customer.version`
+        """
+
+    @abstractmethod
+    async def get(self, customer_id: CustomerId) -> Customer | None:
+        """Return the customer."""
+
+    @abstractmethod
+    async def find_by_email(self, key: str) -> Customer | None:
+        """Return the customer whose `email.key` this is."""
+
+    @abstractmethod
+    async def list_page(self, query: CustomerQuery) -> Page[Customer]:
+        """Return the customers that match, in the query's order, ties by id."""
+
+    @abstractmethod
+    async def remove(self, customer_id: CustomerId) -> bool:
+        """Erase the customer, their favorites and sessions; tell whether there was one."""
+
+
+class SessionRepository(ABC):
+    """Sessions and their refresh tokens."""
+
+    @abstractmethod
+    async def add(self, session: Session, token: RefreshToken) -> None:
+        """
+        Store a new session with its first refresh token.
+
+        :raises CustomerNotFound: if there is no such customer
+        """
+
+    @abstractmethod
+    async def get(self, session_id: SessionId) -> Session | None:
+        """Return the session, active or not."""
+
+    @abstractmethod
+    async def save(self, session: Session) -> None:
+        """Replace a stored session."""
+
+    @abstractmethod
+    async def find_principal(
+        self, session_id: SessionId, *, now: datetime
+    ) -> CustomerPrincipal | None:
+        """Return whom the session stands for; None unless it is active."""
+
+    @abstractmethod
+    async def lock_family(self, token_hash: RefreshTokenHash) -> RefreshFamily | None:
+        """Return the family of a refresh token, locked until the transaction ends."""
+
+    @abstractmethod
+    async def add_token(self, token: RefreshToken) -> None:
+        """Store the next refresh token of a session."""
+
+    @abstractmethod
+    async def save_token(self, token: RefreshToken) -> None:
+        """Replace a stored refresh token."""
+
+    @abstractmethod
+    async def list_active(self, customer_id: CustomerId, *, now: datetime) -> Sequence[Session]:
+        """Return the customer's active sessions, last used first."""
+
+    @abstractmethod
+    async def end_all(
+        self, customer_id: CustomerId, *, now: datetime, keep: SessionId | None = None
+    ) -> int:
+        """End the customer's active sessions but the one to keep; tell how many were ended."""
+
+    @abstractmethod
+    async def purge(self, *, before: datetime) -> int:
+        """Erase what ended or expired before a moment; tell how many sessions."""
+
+
+class ApiKeyRepository(ABC):
+    """API keys of internal systems."""
+
+    @abstractmethod
+    async def add(self, key: ApiKey) -> None:
+        """Store a new key."""
+
+    @abstractmethod
+    async def get(self, key_id: ApiKeyId) -> ApiKey | None:
+        """Return the key, usable or not."""
+
+    @abstractmethod
+    async def list_all(self) -> Sequence[ApiKey]:
+        """Return every key, oldest first."""
+
+    @abstractmethod
+    async def revoke(self, key_id: ApiKeyId, *, now: datetime) -> bool:
+        """Revoke the key; tell whether there was one to revoke."""
+
+    @abstractmethod
+    async def touch(self, key_id: ApiKeyId, *, now: datetime, granularity: timedelta) -> None:
+        """Note that the key was used, unless a note younger than the granularity exists."""
+
+
+class FavoriteRepository(ABC):
+    """Which products customers marked."""
+
+    @abstractmethod
+    async def put(self, favorite: Favorite) -> bool:
+        """
+        Store a favorite unless the customer has marked this product already; tell whether it is
+        new.
+
+        :raises CustomerNotFound: if there is no such customer
+        """
+
+    @abstractmethod
+    async def get(self, customer_id: CustomerId, product_id: ProductId) -> FavoriteItem | None:
+        """Return the favorite with the last known copy of its product."""
+
+    @abstractmethod
+    async def list_page(self, query: FavoriteQuery) -> Page[FavoriteItem]:
+        """
+        Return the favorites that match with the last known copies of their products, in the
+        query's order.
+
+        Ties by product id, in the direction of the sort. Sorted by price or title, favorites
+        without a known product come last; filters leave them out.
+        """
+
+    @abstractmethod
+    async def list_all(self, customer_id: CustomerId) -> Sequence[FavoriteItem]:
+        """Return all favorites of a customer, newest first."""
+
+    @abstractmethod
+    async def contains(
+        self, customer_id: CustomerId, product_ids: Collection[ProductId]
+    ) -> frozenset[ProductId]:
+        """Return those of the products that the customer has marked."""
+
+    @abstractmethod
+    async def remove(self, customer_id: CustomerId, product_id: ProductId) -> bool:
+        """Take a favorite away; tell whether there was one."""
+
+    @abstractmethod
+    async def count_pending(self, customer_id: CustomerId) -> int:
+        """
+        Return how many of the customer's favorites wait for the catalog, the customer locked.
+        """
+
+    @abstractmethod
+    async def confirm(self, product_id: ProductId, snapshot: Snapshot) -> int:
+        """
+        Give all favorites of a product that wait for the catalog their snapshot;
+
+        Tell how many.
+        """
+
+    @abstractmethod
+    async def reject(self, product_id: ProductId, *, now: datetime) -> int:
+        """Mark all favorites of a product that wait for the catalog as rejected; tell how many."""
+
+
+class ProductRepository(ABC):
+    """
+    The last known copies of the catalog's products, and who may ask for newer ones.
+
+    All writes are single conditional statements: an answer to an older question never overwrites a
+    newer one.
+    """
+
+    @abstractmethod
+    async def get(self, product_id: ProductId) -> CachedProduct | UnknownProduct | None:
+        """Return the last known copy, or what is remembered of an id without one."""
+
+    @abstractmethod
+    async def get_many(
+        self, product_ids: Collection[ProductId]
+    ) -> Mapping[ProductId, CachedProduct | UnknownProduct]:
+        """Return what `get` would for each; ids of which nothing is known are left out."""
+
+    @abstractmethod
+    async def list_page(self, query: ProductQuery) -> Page[CachedProduct]:
+        """
+        Return the known products that are not removed and match, in the query's order, ties by id.
+        """
+
+    @abstractmethod
+    async def categories(self) -> Sequence[str]:
+        """
+        Return the categories of the known products that are not removed, in alphabetical order.
+        """
+
+    @abstractmethod
+    async def claim(
+        self, product_ids: Collection[ProductId], *, now: datetime, until: datetime
+    ) -> frozenset[ProductId]:
+        """Take the right to ask for these products; return those for which it was free."""
+
+    @abstractmethod
+    async def block(self, product_ids: Collection[ProductId], *, until: datetime) -> None:
+        """Give the right back after a failure: nobody takes it before `until`."""
+
+    @abstractmethod
+    async def store(self, products: Collection[Product], *, asked_at: datetime) -> None:
+        """
+        Keep newer copies, give back the right to ask for them, and note prices that changed.
+
+        A product that was missing or removed is there again. Copies that answer a newer question
+        stay.
+        """
+
+    @abstractmethod
+    async def note_absence(
+        self, product_id: ProductId, *, asked_at: datetime, until: datetime
+    ) -> None:
+        """
+        Keep the answer "there is no such product" to a question for this product alone.
+
+        Of an unknown product it is remembered until `until`. A known product is only `missing` by
+        the first such answer, and removed by one to a later question; a newer copy stays as it is.
+        Either way the right to ask is given back.
+        """
+
+    @abstractmethod
+    async def note_complete_list(
+        self, product_ids: Collection[ProductId], *, asked_at: datetime
+    ) -> frozenset[ProductId]:
+        """
+        Compare the known products with the whole catalog; return those removed by it.
+
+        A product that is not in the list becomes `missing`, and removed if it was so before
+        `asked_at`.
+        """
+
+    @abstractmethod
+    async def catalog_state(self) -> CatalogState:
+        """Return what is known of the catalog as a whole."""
+
+    @abstractmethod
+    async def claim_catalog(self, *, now: datetime, until: datetime) -> bool:
+        """Take the right to ask for the whole catalog; tell whether it was free."""
+
+    @abstractmethod
+    async def block_catalog(self, *, until: datetime) -> None:
+        """Give that right back after a failure: nobody takes it before `until`."""
+
+    @abstractmethod
+    async def list_favorited(self, *, fetched_before: datetime, limit: int) -> Sequence[ProductId]:
+        """Return products that somebody favorited and whose copy is older, oldest first."""
+
+    @abstractmethod
+    async def price_history(self, product_id: ProductId) -> Sequence[PricePoint]:
+        """Return the prices seen of a product, oldest first; only changes are kept."""
+
+    @abstractmethod
+    async def purge_unknown(self, *, now: datetime) -> int:
+        """Erase what is remembered of ids without a copy and no longer believed; tell how many."""
+
+
+class ThrottleRepository(ABC):
+    """Attempts within windows, exact over all processes."""
+
+    @abstractmethod
+    async def take(
+        self, key: ThrottleKey, rule: ThrottleRule, *, now: datetime
+    ) -> Attempt | timedelta:
+        """
+        Count an attempt if the rule allows it;
+
+        Otherwise return how long to wait for the next.
+        """
+
+    @abstractmethod
+    async def give_back(self, attempt: Attempt) -> None:
+        """Forget an attempt that does not count after all."""
+
+    @abstractmethod
+    async def purge(self, *, before: datetime) -> int:
+        """Erase keys whose last attempt is older; tell how many."""
+
+
+class JobQueue(ABC):
+    """Work that commits with the transaction that asks for it."""
+
+    @abstractmethod
+    async def enqueue(self, job: Job) -> None:
+        """
+        Ask for a job once this transaction commits;
+
+        One that waits already is not asked for twice.
+        """
+
+
+class UnitOfWork(ABC):
+    """One transaction. What is not committed on leaving is undone."""
+
+    customers: CustomerRepository
+    sessions: SessionRepository
+    api_keys: ApiKeyRepository
+    favorites: FavoriteRepository
+    products: ProductRepository
+    throttles: ThrottleRepository
+    jobs: JobQueue
+
+    @abstractmethod
+    async def __aenter__(self) -> Self: ...
+
+    @abstractmethod
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    @abstractmethod
+    async def commit(self) -> None:
+        """
+        Make everything done in this unit lasting.
+
+        :raises StorageUnavailable: if the database cannot be reached; so does every other method
+        """
+
+
+UnitOfWorkFactory: TypeAlias = Callable[[], UnitOfWork]

@@ -1,0 +1,49 @@
+"""Throttles: how often something may be tried within a window that slides."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NewType
+
+from app.domain.customer import Email
+
+ThrottleKey = NewType("ThrottleKey", bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThrottleRule:
+    """At most `limit` attempts within any `window`."""
+
+    limit: int
+    window: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt that was counted, so that it can be given back if it succeeds."""
+
+    key: ThrottleKey
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessThrottles:
+    """The rules for sign-in (failures) and sign-up (attempts); None switches one off."""
+
+    sign_in_email: ThrottleRule | None
+    sign_in_ip: ThrottleRule | None
+    sign_up_ip: ThrottleRule | None
+
+
+def email_key(purpose: str, email: Email) -> ThrottleKey:
+    """Name the throttle of an address; hashed, so that the table holds nothing personal."""
+    return _key(f"{purpose}:email:{email.key}")
+
+
+def ip_key(purpose: str, ip: str) -> ThrottleKey:
+    """Name the throttle of a client's address."""
+    return _key(f"{purpose}:ip:{ip}")
+
+
+def _key(text: str) -> ThrottleKey:
+    return ThrottleKey(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
