@@ -1,0 +1,115 @@
+"""Child processes that never outlive the program that started them, however it ends."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+# Waits at a pipe whose other end only the parent holds. A line means "all is well, go"; end of
+# file means that the parent is gone, be it by kill -9. PR_SET_PDEATHSIG would be shorter, but it
+# exists on Linux alone and fires when the *thread* ends that started the child.
+_WATCH = """
+read -r _ && exit
+kill -s "$2" "$1" 2>/dev/null
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+    kill -0 "$1" 2>/dev/null || break
+    sleep 1
+done
+kill -s KILL "-$1" 2>/dev/null
+[ -z "$3" ] || rm -rf "$3"
+"""
+
+
+class Child:
+    """A running program in a session of its own, so that Ctrl-C reaches only its parent.
+
+    The parent stops it by `stop`; when the parent dies without, a watcher does.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        stop_signal: signal.Signals = signal.SIGTERM,
+        environment: Mapping[str, str] | None = None,
+        output: IO[bytes] | None = None,
+        directory: Path | None = None,
+        keep_open: Sequence[int] = (),
+        remove: Path | None = None,
+    ) -> None:
+        """Start the program.
+
+        `output` takes its stdout and stderr (ours by default), `keep_open` are descriptors
+        that the watcher holds until the program has ended, `remove` is a directory to delete
+        should the parent die.
+        """
+        self._stop_signal = stop_signal
+        self._process = subprocess.Popen(  # noqa: S603 - our own commands
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+            cwd=directory,
+            env=environment,
+            start_new_session=True,
+        )
+        self._watcher = subprocess.Popen(  # noqa: S603 - our own script
+            [
+                *("/bin/sh", "-c", _WATCH, "watch", str(self.pid)),
+                stop_signal.name.removeprefix("SIG"),
+                str(remove or ""),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=keep_open,
+            cwd="/",
+        )
+
+    @property
+    def pid(self) -> int:
+        """The program's process id, also that of its process group."""
+        return self._process.pid
+
+    @property
+    def exit_status(self) -> int | None:
+        """What the program ended with, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def wait(self, timeout_s: float | None = None) -> int:
+        """Wait for the program to end by itself and return its exit status.
+
+        :raises TimeoutError: if it still runs after `timeout_s` seconds
+        """
+        try:
+            status = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(f"process {self.pid} still runs") from error
+        self._dismiss_watcher()
+        return status
+
+    def stop(self, stop_signal: signal.Signals | None = None, *, grace_s: float = 30) -> int:
+        """Ask the program to end, end it and its group by force after the grace, and reap it."""
+        if self._process.poll() is None:
+            self._process.send_signal(stop_signal or self._stop_signal)
+            try:
+                self._process.wait(grace_s)
+            except subprocess.TimeoutExpired:
+                with suppress(ProcessLookupError):
+                    os.killpg(self.pid, signal.SIGKILL)
+        status = self._process.wait()
+        self._dismiss_watcher()
+        return status
+
+    def _dismiss_watcher(self) -> None:
+        if self._watcher.stdin and not self._watcher.stdin.closed:
+            with suppress(BrokenPipeError):
+                self._watcher.stdin.write(b"done\n")
+                self._watcher.stdin.flush()
+            with suppress(BrokenPipeError):
+                self._watcher.stdin.close()
+        self._watcher.wait()

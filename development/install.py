@@ -1,0 +1,281 @@
+"""Make `.venv` from `poetry.lock`: run by `development/bootstrap`, standard library only.
+
+Poetry exports the lock and pip installs it: pip is what a machine's mirror, proxy and certificate
+settings are made for, and its `--require-hashes` holds every file to the lock.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+LOCAL = ROOT / ".local"
+POETRY = LOCAL / "poetry"
+POETRY_REQUIREMENTS = ("poetry==2.5.1", "poetry-plugin-export==1.10.1")
+LOG = LOCAL / "install.log"
+HEARTBEAT_S = 10.0
+
+# What a person has set for their own environments must not lead pip or Python away from ours.
+MISLEADING = (
+    "PIP_PREFIX",
+    "PIP_ROOT",
+    "PIP_TARGET",
+    "PIP_USER",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "VIRTUAL_ENV",
+    "__PYVENV_LAUNCHER__",
+)
+
+
+class InstallError(Exception):
+    """The environment cannot be made; the text says why in words for a person."""
+
+
+def say(sentence: str) -> None:
+    """Tell how far we are, on stderr: stdout belongs to the command that follows."""
+    print(sentence, file=sys.stderr, flush=True)  # noqa: T201 - progress for a person
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without what would lead pip or Python to another place."""
+    return {name: value for name, value in environment.items() if name not in MISLEADING}
+
+
+def fingerprint(*, lock: bytes, python: str, place: Path) -> str:
+    """Return what an environment was made from: lock file, interpreter and place.
+
+    The place counts because an environment does not survive being moved.
+    """
+    return json.dumps(
+        {"lock": hashlib.sha256(lock).hexdigest(), "python": python, "place": str(place)},
+        sort_keys=True,
+    )
+
+
+def pinned_names(requirements: str) -> set[str]:
+    """Return the normalized names pinned by an exported requirements file (PEP 503)."""
+    pins = re.findall(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^]]*\])?==", requirements, re.MULTILINE)
+    return {re.sub(r"[-_.]+", "-", name).lower() for name in pins}
+
+
+def read_stamp(place: Path) -> str | None:
+    """Return what the environment was made from, or None for one that is not complete."""
+    with suppress(OSError):
+        return (place / "stamp.json").read_text(encoding="utf-8")
+    return None
+
+
+def write_stamp(place: Path, stamp: str) -> None:
+    """Declare the environment complete, in one step."""
+    draft = place / "stamp.json.draft"
+    draft.write_text(stamp, encoding="utf-8")
+    draft.replace(place / "stamp.json")
+
+
+def run(command: Sequence[str | Path], *, what: str, count: int | None = None) -> None:
+    """Run a command with its output in the log, and show that it lives.
+
+    :raises InstallError: if the command fails; the text carries the end of its output
+    """
+    with LOG.open("w+b") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own commands
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            env=clean_environment(os.environ),
+        )
+        try:
+            _wait(process, what=what, count=count)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+        if process.returncode:
+            raise InstallError(f"{what} failed:\n{_tail(log)}\nThe whole output is in {LOG}.")
+
+
+def _wait(process: subprocess.Popen[bytes], *, what: str, count: int | None) -> None:
+    started = time.monotonic()
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(HEARTBEAT_S)
+            return
+        progress = f"{time.monotonic() - started:.0f} s"
+        if count:
+            seen = len(re.findall(rb"^Collecting ", LOG.read_bytes(), re.MULTILINE))
+            progress = f"{min(seen, count)} of {count} packages fetched, {progress}"
+        say(f"  … {what}: {progress}")
+
+
+def _tail(log: IO[bytes]) -> str:
+    log.seek(0)
+    lines = log.read().decode(errors="replace").splitlines()
+    return "\n".join(f"  {line}" for line in lines[-20:])
+
+
+def make_venv(place: Path) -> None:
+    """Make an empty environment, in place of whatever is there.
+
+    :raises InstallError: if this Python cannot
+    """
+    if place.is_symlink() or place.is_file():
+        place.unlink()
+    shutil.rmtree(place, ignore_errors=True)
+    base = getattr(sys, "_base_executable", None) or sys.executable
+    run([base, "-I", "-m", "venv", place], what=f"Making {place.name}")
+
+
+def pip(place: Path) -> list[str | Path]:
+    """Return the start of a pip command for an environment."""
+    return [
+        place / "bin" / "python",
+        "-I",
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--no-input",
+    ]
+
+
+def ensure_poetry() -> None:
+    """Have the pinned Poetry in its own place."""
+    stamp = fingerprint(
+        lock="\n".join(POETRY_REQUIREMENTS).encode(), python=sys.version, place=POETRY
+    )
+    if read_stamp(POETRY) == stamp:
+        return
+    say(f"Installing {POETRY_REQUIREMENTS[0].replace('==', ' ')} into .local/poetry")
+    make_venv(POETRY)
+    run([*pip(POETRY), "install", *POETRY_REQUIREMENTS], what="Installing Poetry")
+    write_stamp(POETRY, stamp)
+
+
+def export(target: Path) -> str:
+    """Write the whole lock as requirements with hashes, and return them."""
+    run(
+        [
+            *(POETRY / "bin" / "python", "-I", "-m", "poetry", "export", "--no-interaction"),
+            *("--all-groups", "--format", "requirements.txt", "--output", target),
+        ],
+        what="Reading poetry.lock",
+    )
+    return target.read_text(encoding="utf-8")
+
+
+def ensure_venv() -> None:
+    """Have `.venv` hold exactly what `poetry.lock` says.
+
+    A complete environment of the same Python is changed in place; anything else (none, half made,
+    another Python, moved) is made anew. The stamp goes first and comes back last, so that an
+    interrupted run is seen.
+    """
+    lock = (ROOT / "poetry.lock").read_bytes()
+    stamp = fingerprint(lock=lock, python=sys.version, place=VENV)
+    before = read_stamp(VENV)
+    if before == stamp:
+        return
+    ensure_poetry()
+    (VENV / "stamp.json").unlink(missing_ok=True)
+    if before is None or {**json.loads(before), "lock": ""} != {**json.loads(stamp), "lock": ""}:
+        say(f"Making .venv with Python {sys.version.split()[0]}")
+        make_venv(VENV)
+    target = LOCAL / "requirements.txt"
+    names = pinned_names(export(target))
+    say(f"Installing {len(names)} packages from poetry.lock into .venv")
+    run(
+        [*pip(VENV), "install", "--require-hashes", "--no-deps", "--requirement", target],
+        what="Installing packages",
+        count=len(names),
+    )
+    _remove_others(names | {"pip", "setuptools"})
+    write_stamp(VENV, stamp)
+
+
+def _remove_others(names: set[str]) -> None:
+    # Asked in the environment itself, because pip's own listing may carry warnings between.
+    found = subprocess.run(  # noqa: S603 - our own environment
+        [
+            *(VENV / "bin" / "python", "-I", "-c"),
+            "import importlib.metadata as m, json;"
+            "print(json.dumps([d.metadata['Name'] for d in m.distributions()]))",
+        ],
+        check=True,
+        capture_output=True,
+        env=clean_environment(os.environ),
+    )
+    installed = {re.sub(r"[-_.]+", "-", name).lower() for name in json.loads(found.stdout)}
+    if others := sorted(installed - names):
+        run([*pip(VENV), "uninstall", "--yes", *others], what="Removing what the lock dropped")
+
+
+def hold_lock(path: Path) -> IO[str]:
+    """Wait until no other run installs here, and keep it so until the file is closed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        say("Another run is installing here: waiting for it")
+        fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+def _stop(signum: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + signum)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Make what is missing, then become the command given."""
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, _stop)
+    wants_poetry = arguments[:1] == ["--poetry"]
+    try:
+        import ensurepip  # noqa: F401 - Debian ships it apart
+    except ImportError:
+        say(
+            f"{sys.executable} has no ensurepip, which making .venv needs:"
+            " install it (on Debian and Ubuntu: apt install python3-venv)."
+        )
+        return 1
+    started = time.monotonic()
+    try:
+        with hold_lock(LOCAL / "install.lock"):
+            ensure_venv()
+            if wants_poetry:
+                ensure_poetry()
+    except InstallError as error:
+        say(str(error))
+        return 1
+    except PermissionError as error:
+        say(f"{error.filename} cannot be written: was it made by another user?")
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    if (seconds := time.monotonic() - started) > 1:
+        say(f"Ready after {seconds:.0f} s")
+    command = [str(POETRY / "bin" / "poetry"), *arguments[1:]] if wants_poetry else list(arguments)
+    if command:
+        for signum in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_DFL)
+        os.execv(command[0], command)  # noqa: S606 - the caller's own command
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
