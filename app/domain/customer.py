@@ -192,7 +192,8 @@ class CustomerQuery:
     """
     Which customers to list:
 
-    All conditions given have to hold; `name` is a prefix, case aside.
+    All conditions given have to hold. `name` is a prefix and `email` the whole address, both case
+    aside; `created_after` and `created_before` leave out the moment itself.
     """
 
     email: str | None = None

@@ -2,9 +2,10 @@
 What the core needs of storage.
 
 Vocabulary: `get` returns one or None by id, `find_by_…` one or None by something else, `list_…` a
-sequence in a stated order, `add` refuses duplicates, `save` replaces, `remove` takes away. Every
-promise made here is a test in the contract suite, kept by the in-memory double and by PostgreSQL
-alike.
+sequence in a stated order, `add` refuses duplicates, `save` replaces, `remove` takes away. Text is
+compared and ordered in its folded form (`fold`), code point by code point; ties are ordered in the
+direction of the sort. Every promise made here is a test in the contract suite, kept by the
+in-memory double and by PostgreSQL alike.
 """
 
 from abc import ABC, abstractmethod
@@ -63,6 +64,10 @@ class CustomerRepository(ABC):
         """Return the customer."""
 
     @abstractmethod
+    async def lock(self, customer_id: CustomerId) -> Customer | None:
+        """Return the customer, whom no other unit changes, locks or removes until this ends."""
+
+    @abstractmethod
     async def find_by_email(self, key: str) -> Customer | None:
         """Return the customer whose `email.key` this is."""
 
@@ -115,6 +120,10 @@ class SessionRepository(ABC):
     @abstractmethod
     async def list_active(self, customer_id: CustomerId, *, now: datetime) -> Sequence[Session]:
         """Return the customer's active sessions, last used first."""
+
+    @abstractmethod
+    async def list_all(self, customer_id: CustomerId) -> Sequence[Session]:
+        """Return all sessions that are stored of a customer, last used first."""
 
     @abstractmethod
     async def end_all(
@@ -192,6 +201,10 @@ class FavoriteRepository(ABC):
         """Take a favorite away; tell whether there was one."""
 
     @abstractmethod
+    async def remove_rejected(self, customer_id: CustomerId, product_id: ProductId) -> bool:
+        """Take a favorite away if the catalog rejected its product; tell whether it was so."""
+
+    @abstractmethod
     async def count_pending(self, customer_id: CustomerId) -> int:
         """
         Return how many of the customer's favorites wait for the catalog, the customer locked.
@@ -248,15 +261,19 @@ class ProductRepository(ABC):
 
     @abstractmethod
     async def block(self, product_ids: Collection[ProductId], *, until: datetime) -> None:
-        """Give the right back after a failure: nobody takes it before `until`."""
+        """
+        Give the right back after a failure: nobody takes it before `until`.
+
+        Nor before the end of a longer block that exists already.
+        """
 
     @abstractmethod
     async def store(self, products: Collection[Product], *, asked_at: datetime) -> None:
         """
         Keep newer copies, give back the right to ask for them, and note prices that changed.
 
-        A product that was missing or removed is there again. Copies that answer a newer question
-        stay.
+        A product that was missing or removed before `asked_at` is there again. Copies that answer
+        a newer question stay as they are.
         """
 
     @abstractmethod
@@ -279,7 +296,8 @@ class ProductRepository(ABC):
         Compare the known products with the whole catalog; return those removed by it.
 
         A product that is not in the list becomes `missing`, and removed if it was so before
-        `asked_at`.
+        `asked_at`; a newer copy stays as it is. The catalog counts as asked for at `asked_at`, and
+        the right to ask for the whole of it is given back.
         """
 
     @abstractmethod
@@ -296,7 +314,11 @@ class ProductRepository(ABC):
 
     @abstractmethod
     async def list_favorited(self, *, fetched_before: datetime, limit: int) -> Sequence[ProductId]:
-        """Return products that somebody favorited and whose copy is older, oldest first."""
+        """
+        Return products that somebody favorited and whose copy is older, oldest first.
+
+        Removed ones are left out: asking for them alone would never make their copy newer.
+        """
 
     @abstractmethod
     async def price_history(self, product_id: ProductId) -> Sequence[PricePoint]:
@@ -304,7 +326,11 @@ class ProductRepository(ABC):
 
     @abstractmethod
     async def purge_unknown(self, *, now: datetime) -> int:
-        """Erase what is remembered of ids without a copy and no longer believed; tell how many."""
+        """
+        Erase what is remembered of ids without a copy and no longer believed; tell how many.
+
+        What is claimed or blocked still is kept.
+        """
 
 
 class ThrottleRepository(ABC):

@@ -1,0 +1,33 @@
+"""Counting attempts before they cost anything."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from app.domain.outcome import TooManyAttempts
+from app.domain.repository import UnitOfWorkFactory
+from app.domain.throttle import Attempt, ThrottleKey, ThrottleRule
+
+
+async def take_attempts(
+    uow: UnitOfWorkFactory,
+    *rules: tuple[ThrottleKey, ThrottleRule | None],
+    now: datetime,
+) -> Sequence[Attempt]:
+    """
+    Count one attempt against each rule, or against none if one of them refuses.
+
+    Counted before the work begins, so that attempts side by side cannot exceed a rule together.
+
+    :raises TooManyAttempts: if one of the rules refuses
+    """
+    attempts = []
+    async with uow() as work:
+        for key, rule in rules:
+            if rule is None:
+                continue
+            taken = await work.throttles.take(key, rule, now=now)
+            if isinstance(taken, timedelta):
+                raise TooManyAttempts("Too many attempts; wait a while", retry_after=taken)
+            attempts.append(taken)
+        await work.commit()
+    return attempts

@@ -1,0 +1,27 @@
+import logging
+from dataclasses import dataclass
+
+from app.domain.customer import CustomerId
+from app.domain.outcome import CustomerNotFound
+from app.domain.repository import UnitOfWorkFactory
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteCustomer:
+    """Erase a customer and everything personal about them."""
+
+    uow: UnitOfWorkFactory
+
+    async def __call__(self, *, customer_id: CustomerId) -> None:
+        """
+        Erase the account with its favorites and sessions.
+
+        :raises CustomerNotFound: if there is no such customer
+        """
+        async with self.uow() as work:
+            if not await work.customers.remove(customer_id):
+                raise CustomerNotFound("There is no such customer")
+            await work.commit()
+        logger.info("customer_deleted", extra={"customer_id": str(customer_id)})

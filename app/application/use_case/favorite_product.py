@@ -1,0 +1,105 @@
+import logging
+from dataclasses import dataclass
+
+from app.application.gateway import Clock
+from app.application.product_reader import ProductReader
+from app.domain.customer import CustomerId
+from app.domain.favorite import Favorite, FavoriteItem, Snapshot
+from app.domain.job import ValidateProduct
+from app.domain.outcome import CatalogUnavailable, CustomerNotFound, TooManyPending
+from app.domain.product import CachedProduct, ProductId
+from app.domain.repository import UnitOfWork, UnitOfWorkFactory
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Favorited:
+    """The favorite as it is now, and whether this call made it."""
+
+    item: FavoriteItem
+    created: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FavoriteProduct:
+    """
+    Mark a product of the catalog as a customer's favorite.
+
+    While the catalog cannot be asked about a product that is not known, the favorite is accepted
+    and waits; at most `pending_max` of a customer's do.
+    """
+
+    uow: UnitOfWorkFactory
+    products: ProductReader
+    clock: Clock
+    pending_max: int
+
+    async def __call__(self, *, customer_id: CustomerId, product_id: ProductId) -> Favorited:
+        """
+        Add the product to the customer's favorites; a second time changes nothing.
+
+        :raises ProductNotFound: if the catalog does not list it
+        :raises CustomerNotFound: if there is no such customer
+        :raises TooManyPending: if it had to wait and too many of the customer's do already
+        """
+        async with self.uow() as work:
+            known = await work.favorites.get(customer_id, product_id)
+        if known is not None and known.favorite.rejected_at is None:
+            return Favorited(item=known, created=False)
+        try:
+            cached = (await self.products.read(product_id)).cached
+        except CatalogUnavailable:
+            return await self._accept_for_later(customer_id, product_id)
+        return await self._accept(customer_id, product_id, cached)
+
+    async def _accept(
+        self, customer_id: CustomerId, product_id: ProductId, cached: CachedProduct
+    ) -> Favorited:
+        async with self.uow() as work:
+            favorite = Favorite(
+                customer_id=customer_id,
+                product_id=product_id,
+                favorited_at=self.clock(),
+                when_favorited=Snapshot.of(cached.product),
+            )
+            return await self._put(work, favorite, cached)
+
+    async def _accept_for_later(self, customer_id: CustomerId, product_id: ProductId) -> Favorited:
+        async with self.uow() as work:
+            # Locked, so that favorites side by side cannot exceed the bound together.
+            if await work.customers.lock(customer_id) is None:
+                raise CustomerNotFound("There is no such customer")
+            if await work.favorites.count_pending(customer_id) >= self.pending_max:
+                raise TooManyPending(
+                    "Too many favorites wait for the catalog already; try again later"
+                )
+            favorite = Favorite(
+                customer_id=customer_id, product_id=product_id, favorited_at=self.clock()
+            )
+            await work.jobs.enqueue(ValidateProduct(product_id=product_id))
+            return await self._put(work, favorite, None)
+
+    async def _put(
+        self, work: UnitOfWork, favorite: Favorite, cached: CachedProduct | None
+    ) -> Favorited:
+        # A rejected one makes room: the catalog may list the product by now.
+        await work.favorites.remove_rejected(favorite.customer_id, favorite.product_id)
+        created = await work.favorites.put(favorite)
+        if not created:
+            # Somebody was faster; their favorite is the one that counts.
+            stored = await work.favorites.get(favorite.customer_id, favorite.product_id)
+            await work.commit()
+            item = stored or FavoriteItem(favorite=favorite, cached=cached)
+            return Favorited(item=item, created=False)
+        await work.commit()
+        item = FavoriteItem(favorite=favorite, cached=cached)
+        logger.info(
+            "product_favorited",
+            extra={
+                "customer_id": str(favorite.customer_id),
+                "product_id": favorite.product_id,
+                "status": item.status.value,
+            },
+        )
+        return Favorited(item=item, created=True)

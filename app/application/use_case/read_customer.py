@@ -1,0 +1,24 @@
+from dataclasses import dataclass
+
+from app.domain.customer import Customer, CustomerId
+from app.domain.outcome import CustomerNotFound
+from app.domain.repository import UnitOfWorkFactory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadCustomer:
+    """Look at one customer."""
+
+    uow: UnitOfWorkFactory
+
+    async def __call__(self, *, customer_id: CustomerId) -> Customer:
+        """
+        Return the customer.
+
+        :raises CustomerNotFound: if there is no such customer
+        """
+        async with self.uow() as work:
+            customer = await work.customers.get(customer_id)
+        if customer is None:
+            raise CustomerNotFound("There is no such customer")
+        return customer

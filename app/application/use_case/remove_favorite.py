@@ -1,0 +1,26 @@
+import logging
+from dataclasses import dataclass
+
+from app.domain.customer import CustomerId
+from app.domain.product import ProductId
+from app.domain.repository import UnitOfWorkFactory
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveFavorite:
+    """Take a product off a customer's favorites."""
+
+    uow: UnitOfWorkFactory
+
+    async def __call__(self, *, customer_id: CustomerId, product_id: ProductId) -> None:
+        """Remove the favorite; one that is not there is gone already."""
+        async with self.uow() as work:
+            removed = await work.favorites.remove(customer_id, product_id)
+            await work.commit()
+        if removed:
+            logger.info(
+                "favorite_removed",
+                extra={"customer_id": str(customer_id), "product_id": product_id},
+            )
