@@ -1,0 +1,135 @@
+"""The worker: runs the queue's jobs and the periodic ones, on any number of machines."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+import procrastinate
+import psycopg
+from procrastinate import exceptions, utils
+
+from app.domain.outcome import Unavailable
+from app.domain.product import ProductId
+from app.infra.jobs.queue import create_queue
+from app.infra.jobs.retry import Backoff
+
+logger = logging.getLogger(__name__)
+
+CATALOG_QUEUE = "catalog"
+UPKEEP_QUEUE = "upkeep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobHandlers:
+    """What the jobs do; each may run twice and has its effect once."""
+
+    validate_product: Callable[[ProductId], Awaitable[None]]
+    refresh_favorited: Callable[[], Awaitable[object]]
+    purge: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """
+    How a worker behaves.
+
+    A worker that has not been heard of for `lease` is taken for dead and its jobs run again. On
+    SIGTERM jobs have `grace` to finish. `kept` is how long dead letters stay.
+    """
+
+    concurrency: int = 8
+    lease: timedelta = timedelta(seconds=15)
+    grace: timedelta = timedelta(seconds=20)
+    poll: timedelta = timedelta(seconds=5)
+    kept: timedelta = timedelta(days=30)
+    reconnect_after: timedelta = timedelta(seconds=1)
+
+
+class JobWorker:
+    """Works until it is told to stop, also through restarts of the database."""
+
+    def __init__(self, conninfo: str, handlers: JobHandlers, options: WorkerOptions) -> None:
+        self._conninfo = conninfo
+        self._handlers = handlers
+        self._options = options
+        self._stopping = asyncio.Event()
+        self._run: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """Take no more jobs; `run` returns when those under way have finished."""
+        self._stopping.set()
+        if self._run is not None:
+            self._run.cancel()
+
+    async def run(self) -> None:
+        """Work until `stop`; while the database is away, wait for it."""
+        while not self._stopping.is_set():
+            self._run = asyncio.create_task(self._work(), name="job-worker")
+            with suppress(asyncio.CancelledError):
+                await self._run
+            if not self._stopping.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._options.reconnect_after.total_seconds()):
+                        await self._stopping.wait()
+
+    async def _work(self) -> None:
+        try:
+            async with self._app().open_async() as app:
+                logger.info("worker_started")
+                await app.run_worker_async(
+                    concurrency=self._options.concurrency,
+                    fetch_job_polling_interval=self._options.poll.total_seconds(),
+                    shutdown_graceful_timeout=self._options.grace.total_seconds(),
+                    update_heartbeat_interval=self._options.lease.total_seconds() / 3,
+                    stalled_worker_timeout=self._options.lease.total_seconds(),
+                    delete_jobs="successful",
+                    install_signal_handlers=False,
+                )
+            logger.warning("worker_lost_database")
+        except (exceptions.ConnectorException, psycopg.Error, OSError) as error:
+            logger.warning("worker_lost_database", extra={"reason": type(error).__name__})
+
+    def _app(self) -> procrastinate.App:
+        app = create_queue(self._conninfo, pool_size=self._options.concurrency + 2)
+        handlers, options = self._handlers, self._options
+
+        @app.task(name="validate_product", queue=CATALOG_QUEUE, retry=Backoff())
+        async def validate_product(product_id: int) -> None:
+            await handlers.validate_product(ProductId(product_id))
+
+        @app.periodic(cron="* * * * * */10")
+        @app.task(name="refresh_favorited", queue=UPKEEP_QUEUE, queueing_lock="refresh_favorited")
+        async def refresh_favorited(timestamp: int) -> None:  # noqa: ARG001  # procrastinate's
+            # The next run is the retry: a failed one would only litter the dead letters.
+            try:
+                await handlers.refresh_favorited()
+            except Unavailable as outcome:
+                logger.warning("refresh_favorited_failed", extra={"reason": outcome.code})
+
+        @app.periodic(cron="* * * * *")
+        @app.task(name="purge", queue=UPKEEP_QUEUE, queueing_lock="purge")
+        async def purge(timestamp: int) -> None:  # noqa: ARG001  # procrastinate's
+            try:
+                await handlers.purge()
+            except Unavailable as outcome:
+                logger.warning("purge_failed", extra={"reason": outcome.code})
+            await app.job_manager.delete_old_jobs(
+                nb_hours=int(options.kept / timedelta(hours=1)),
+                include_failed=True,
+                include_aborted=True,
+                include_cancelled=True,
+            )
+
+        @app.periodic(cron="* * * * * */5")
+        @app.task(name="retry_stalled", queue=UPKEEP_QUEUE, queueing_lock="retry_stalled")
+        async def retry_stalled(timestamp: int) -> None:  # noqa: ARG001  # procrastinate's
+            lease_s = options.lease.total_seconds()
+            for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=lease_s):
+                logger.warning("job_stalled", extra={"job_id": job.id, "task": job.task_name})
+                await app.job_manager.retry_job(job, retry_at=utils.utcnow())
+            await app.job_manager.prune_stalled_workers(lease_s)
+
+        return app
