@@ -1,0 +1,40 @@
+"""A bulkhead: a slow catalog may hold up a bounded number of calls, and of those who wait."""
+
+import asyncio
+from types import TracebackType
+
+from app.infra.fakestore.failure import BulkheadFull
+
+
+class Bulkhead:
+    """
+    Hands out slots, in the order in which they were asked for.
+
+    Entering raises `BulkheadFull` at once if the queue is full, or after `queue_timeout_s` in it.
+    """
+
+    def __init__(self, *, slots: int, max_queued: int, queue_timeout_s: float) -> None:
+        self._slots = asyncio.Semaphore(slots)
+        self._max_queued = max_queued
+        self._queue_timeout_s = queue_timeout_s
+        self._queued = 0
+
+    async def __aenter__(self) -> None:
+        if self._slots.locked() and self._queued >= self._max_queued:
+            raise BulkheadFull("the queue is full")
+        self._queued += 1
+        try:
+            async with asyncio.timeout(self._queue_timeout_s):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise BulkheadFull("no slot became free in time") from error
+        finally:
+            self._queued -= 1
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._slots.release()

@@ -1,0 +1,195 @@
+"""
+From what the catalog says to what we make of it: the one place.
+
+    status                  body                         meaning
+    200                     a product as agreed          the product
+    200, one product        empty, or null               there is no such product
+    404, one product        any                          there is no such product
+    429                     any                          rate_limited, may be retried
+    5xx                     any                          server_error, may be retried
+    any other, also 3xx     any                          unexpected_status
+    200                     anything else                garbage
+
+A failure says nothing about a product. What a body held is neither logged nor kept in errors.
+"""
+
+import json
+from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
+from http import HTTPStatus
+from typing import Annotated, Any, NoReturn
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+
+from app.domain.product import MAX_PRODUCT_ID, Product, ProductId, Rating
+from app.infra.fakestore.answer import Answer
+from app.infra.fakestore.failure import CallFailed, CallOutcome
+
+_CENT = Decimal("0.01")
+_PRICE_LIMIT = Decimal(10) ** 10
+_MAX_COUNT = 2_147_483_647
+
+
+def to_product(answer: Answer, *, asked_for: ProductId) -> Product | None:
+    """
+    Return the product that was asked for; None if the catalog says that it does not exist.
+
+    :raises CallFailed: if the answer says neither
+    """
+    if answer.status == HTTPStatus.NOT_FOUND:
+        return None
+    _require_ok(answer)
+    if not answer.body and answer.delimited:
+        return None
+    document = _parse(answer.body)
+    if document is None:
+        return None
+    product = _checked(document)
+    if product.id != asked_for:
+        raise CallFailed(CallOutcome.GARBAGE, "another product than the one asked for")
+    return product
+
+
+def to_products(answer: Answer) -> Sequence[Product]:
+    """
+    Return the whole catalog.
+
+    :raises CallFailed: if it is empty, names a product twice, or any product is not as agreed
+    """
+    _require_ok(answer)
+    document = _parse(answer.body)
+    if not isinstance(document, list) or not document:
+        raise CallFailed(CallOutcome.GARBAGE, "not a list of products")
+    products = [_checked(item) for item in document]
+    if len({product.id for product in products}) < len(products):
+        raise CallFailed(CallOutcome.GARBAGE, "a product is listed twice")
+    return products
+
+
+def _require_ok(answer: Answer) -> None:
+    detail = f"status {answer.status}"
+    match answer.status:
+        case HTTPStatus.OK:
+            return
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            outcome = CallOutcome.RATE_LIMITED
+        case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            outcome = CallOutcome.SERVER_ERROR
+        case _:
+            outcome = CallOutcome.UNEXPECTED_STATUS
+    raise CallFailed(outcome, detail, retry_after=answer.retry_after)
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        # Decoded strictly first: given bytes, `json` guesses the encoding and lets surrogates by.
+        return json.loads(body.decode(), parse_float=Decimal, parse_constant=_refuse)
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise CallFailed(CallOutcome.GARBAGE, "not JSON") from error
+
+
+def _refuse(_constant: str) -> NoReturn:
+    raise ValueError("NaN and Infinity are not JSON (RFC 8259, section 6)")
+
+
+def _checked(document: object) -> Product:
+    try:
+        return _Product.model_validate(document).to_entity()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_context=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "product"
+        raise CallFailed(CallOutcome.GARBAGE, f"{where}: {first['type']}") from error
+
+
+def _number(value: object) -> Decimal:
+    if type(value) is int:
+        return Decimal(value)
+    if isinstance(value, Decimal) and value.is_finite():
+        return value
+    raise ValueError("not a finite number")
+
+
+def _two_places(value: Decimal) -> Decimal:
+    # The sign goes with abs(): minus zero has one, and nothing negative gets here.
+    return abs(value).quantize(_CENT, rounding=ROUND_HALF_UP)
+
+
+def _storable(text: str) -> str:
+    # PostgreSQL has no U+0000 in a text; UTF-8 has no surrogates.
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("not a text")
+    return text
+
+
+def _web_address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("not an address on the web")
+    if not text.isprintable() or " " in text:
+        raise ValueError("an address has no spaces or control characters")
+    return text
+
+
+_Price = Annotated[
+    Decimal,
+    BeforeValidator(_number),
+    Field(ge=0, lt=_PRICE_LIMIT),
+    AfterValidator(_two_places),
+    Field(lt=_PRICE_LIMIT),
+]
+_Rate = Annotated[
+    Decimal, BeforeValidator(_number), Field(ge=0, le=5), AfterValidator(_two_places)
+]
+_Text = Annotated[str, AfterValidator(_storable)]
+_Title = Annotated[_Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+_Category = Annotated[
+    _Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)
+]
+_Description = Annotated[_Text, StringConstraints(max_length=10_000)]
+_Image = Annotated[
+    _Text, StringConstraints(min_length=1, max_length=2_048), AfterValidator(_web_address)
+]
+
+
+class _Rating(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, hide_input_in_errors=True)
+
+    rate: _Rate
+    count: Annotated[int, Field(ge=0, le=_MAX_COUNT)]
+
+    def to_entity(self) -> Rating:
+        return Rating(rate=self.rate, count=self.count)
+
+
+class _Product(BaseModel):
+    """The agreed form of a product; members we do not know are let pass."""
+
+    model_config = ConfigDict(strict=True, frozen=True, hide_input_in_errors=True)
+
+    id: Annotated[int, Field(ge=1, le=MAX_PRODUCT_ID)]
+    title: _Title
+    price: _Price
+    description: _Description
+    category: _Category
+    image: _Image
+    rating: _Rating | None = None
+
+    def to_entity(self) -> Product:
+        return Product(
+            id=ProductId(self.id),
+            title=self.title,
+            price=self.price,
+            description=self.description,
+            category=self.category,
+            image=self.image,
+            rating=None if self.rating is None else self.rating.to_entity(),
+        )
