@@ -274,6 +274,7 @@ class ProductRepository(ABC):
 
         A product that was missing or removed before `asked_at` is there again. Copies that answer
         a newer question stay as they are.
+        Of two copies of one product the last counts.
         """
 
     @abstractmethod

@@ -1,0 +1,47 @@
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from typing_extensions import override
+
+from app.domain.access import ApiKey, ApiKeyId
+from app.domain.repository import ApiKeyRepository
+from tests.double.storage_table import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class InMemoryApiKeyRepository(ApiKeyRepository):
+    _transaction: Transaction
+
+    @override
+    async def add(self, key: ApiKey) -> None:
+        self._transaction.tables.api_keys[key.id] = key
+
+    @override
+    async def get(self, key_id: ApiKeyId) -> ApiKey | None:
+        return self._transaction.tables.api_keys.get(key_id)
+
+    @override
+    async def list_all(self) -> Sequence[ApiKey]:
+        keys = self._transaction.tables.api_keys.values()
+        return sorted(keys, key=lambda key: (key.created_at, key.id))
+
+    @override
+    async def revoke(self, key_id: ApiKeyId, *, now: datetime) -> bool:
+        key = await self._lock(key_id)
+        if key is None or key.revoked_at is not None:
+            return False
+        self._transaction.tables.api_keys[key_id] = replace(key, revoked_at=now)
+        return True
+
+    @override
+    async def touch(self, key_id: ApiKeyId, *, now: datetime, granularity: timedelta) -> None:
+        key = await self._lock(key_id)
+        if key is None:
+            return
+        if key.last_used_at is None or key.last_used_at <= now - granularity:
+            self._transaction.tables.api_keys[key_id] = replace(key, last_used_at=now)
+
+    async def _lock(self, key_id: ApiKeyId) -> ApiKey | None:
+        await self._transaction.lock("api key", key_id)
+        return await self.get(key_id)

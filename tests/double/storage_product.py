@@ -1,0 +1,227 @@
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from typing_extensions import override
+
+from app.domain.customer import fold
+from app.domain.page import Page, Position
+from app.domain.product import (
+    CachedProduct,
+    CatalogState,
+    PricePoint,
+    Product,
+    ProductId,
+    ProductQuery,
+    ProductSort,
+    RefreshState,
+    UnknownProduct,
+)
+from app.domain.repository import ProductRepository
+from tests.double.storage_table import Transaction, page_of, sortable
+
+_ONLY = "the only row"
+
+
+@dataclass(frozen=True, slots=True)
+class InMemoryProductRepository(ProductRepository):
+    _transaction: Transaction
+
+    @override
+    async def get(self, product_id: ProductId) -> CachedProduct | UnknownProduct | None:
+        return self._transaction.tables.products.get(product_id)
+
+    @override
+    async def get_many(
+        self, product_ids: Collection[ProductId]
+    ) -> Mapping[ProductId, CachedProduct | UnknownProduct]:
+        products = self._transaction.tables.products
+        return {
+            product_id: products[product_id]
+            for product_id in product_ids
+            if product_id in products
+        }
+
+    @override
+    async def list_page(self, query: ProductQuery) -> Page[CachedProduct]:
+        return page_of(
+            (c for c in self._known() if not c.removed and _matches(c.product, query)),
+            by=lambda cached: _position(cached.product, query.sort),
+            descending=query.sort is ProductSort.DEAREST,
+            limit=query.limit,
+            after=query.after,
+        )
+
+    @override
+    async def categories(self) -> Sequence[str]:
+        return sorted({c.product.category for c in self._known() if not c.removed}, key=fold)
+
+    @override
+    async def claim(
+        self, product_ids: Collection[ProductId], *, now: datetime, until: datetime
+    ) -> frozenset[ProductId]:
+        claimed = set()
+        for product_id in sorted(set(product_ids)):
+            row = await self._lock(product_id)
+            if row.refresh.claimable(now):
+                self._set(replace(row, refresh=replace(row.refresh, claimed_until=until)))
+                claimed.add(product_id)
+        return frozenset(claimed)
+
+    @override
+    async def block(self, product_ids: Collection[ProductId], *, until: datetime) -> None:
+        for product_id in sorted(set(product_ids)):
+            row = await self._lock(product_id)
+            self._set(replace(row, refresh=_blocked(row.refresh, until)))
+
+    @override
+    async def store(self, products: Collection[Product], *, asked_at: datetime) -> None:
+        last = {product.id: product for product in products}
+        for product_id, product in sorted(last.items()):
+            before = await self._lock(product_id)
+            if isinstance(before, CachedProduct) and before.fetched_at > asked_at:
+                continue
+            stored = CachedProduct(product=product, fetched_at=asked_at)
+            if isinstance(before, CachedProduct) and _gone_since(before, asked_at):
+                # Somebody heard later than this answer that it is gone.
+                stored = replace(
+                    stored, missing_since=before.missing_since, removed_at=before.removed_at
+                )
+            self._set(stored)
+            self._note_price(product, seen_at=asked_at)
+
+    def _note_price(self, product: Product, *, seen_at: datetime) -> None:
+        prices = self._transaction.tables.prices
+        seen = prices.get(product.id, ())
+        if not seen or seen[-1].price != product.price:
+            prices[product.id] = (*seen, PricePoint(price=product.price, seen_at=seen_at))
+
+    @override
+    async def note_absence(
+        self, product_id: ProductId, *, asked_at: datetime, until: datetime
+    ) -> None:
+        row = await self._lock(product_id)
+        if isinstance(row, CachedProduct):
+            if row.fetched_at <= asked_at:
+                self._set(replace(_absent(row, asked_at), refresh=RefreshState()))
+            return
+        until = max(row.absent_until or until, until)
+        self._set(replace(row, absent_until=until, refresh=RefreshState()))
+
+    @override
+    async def note_complete_list(
+        self, product_ids: Collection[ProductId], *, asked_at: datetime
+    ) -> frozenset[ProductId]:
+        removed = set()
+        for product_id in sorted(c.product.id for c in self._known()):
+            row = await self._lock(product_id)
+            if not isinstance(row, CachedProduct) or row.removed or product_id in product_ids:
+                continue
+            if row.fetched_at <= asked_at:
+                row = _absent(row, asked_at)
+                self._set(row)
+                if row.removed:
+                    removed.add(product_id)
+        catalog = await self._lock_catalog()
+        fetched_at = max(catalog.fetched_at or asked_at, asked_at)
+        self._transaction.tables.catalog[_ONLY] = CatalogState(fetched_at=fetched_at)
+        return frozenset(removed)
+
+    @override
+    async def catalog_state(self) -> CatalogState:
+        return self._transaction.tables.catalog.get(_ONLY, CatalogState())
+
+    @override
+    async def claim_catalog(self, *, now: datetime, until: datetime) -> bool:
+        state = await self._lock_catalog()
+        if not state.refresh.claimable(now):
+            return False
+        self._transaction.tables.catalog[_ONLY] = replace(
+            state, refresh=replace(state.refresh, claimed_until=until)
+        )
+        return True
+
+    @override
+    async def block_catalog(self, *, until: datetime) -> None:
+        state = await self._lock_catalog()
+        self._transaction.tables.catalog[_ONLY] = replace(
+            state, refresh=_blocked(state.refresh, until)
+        )
+
+    @override
+    async def list_favorited(self, *, fetched_before: datetime, limit: int) -> Sequence[ProductId]:
+        favorited = {product_id for _, product_id in self._transaction.tables.favorites}
+        due = [
+            (cached.fetched_at, cached.product.id)
+            for cached in self._known()
+            if cached.product.id in favorited
+            and cached.fetched_at < fetched_before
+            and not cached.removed
+        ]
+        return [product_id for _, product_id in sorted(due)[:limit]]
+
+    @override
+    async def price_history(self, product_id: ProductId) -> Sequence[PricePoint]:
+        return self._transaction.tables.prices.get(product_id, ())
+
+    @override
+    async def purge_unknown(self, *, now: datetime) -> int:
+        purged = 0
+        for product_id in sorted(self._transaction.tables.products):
+            row = await self._lock(product_id)
+            if not isinstance(row, UnknownProduct) or row.absent(now):
+                continue
+            if row.refresh.claimable(now):
+                del self._transaction.tables.products[product_id]
+                purged += 1
+        return purged
+
+    def _known(self) -> Sequence[CachedProduct]:
+        rows = self._transaction.tables.products.values()
+        return [row for row in rows if isinstance(row, CachedProduct)]
+
+    async def _lock(self, product_id: ProductId) -> CachedProduct | UnknownProduct:
+        await self._transaction.lock("product", product_id)
+        return self._transaction.tables.products.get(product_id) or UnknownProduct(id=product_id)
+
+    async def _lock_catalog(self) -> CatalogState:
+        await self._transaction.lock("catalog")
+        return await self.catalog_state()
+
+    def _set(self, row: CachedProduct | UnknownProduct) -> None:
+        product_id = row.id if isinstance(row, UnknownProduct) else row.product.id
+        self._transaction.tables.products[product_id] = row
+
+
+def _blocked(refresh: RefreshState, until: datetime) -> RefreshState:
+    return RefreshState(blocked_until=max(refresh.blocked_until or until, until))
+
+
+def _gone_since(row: CachedProduct, asked_at: datetime) -> bool:
+    gone_at = row.removed_at or row.missing_since
+    return gone_at is not None and gone_at > asked_at
+
+
+def _absent(row: CachedProduct, asked_at: datetime) -> CachedProduct:
+    if row.removed:
+        return row
+    if row.missing_since is None:
+        return replace(row, missing_since=asked_at)
+    return replace(row, removed_at=asked_at) if row.missing_since < asked_at else row
+
+
+def _matches(product: Product, query: ProductQuery) -> bool:
+    return (query.category is None or product.category == query.category) and (
+        query.q is None or fold(query.q) in fold(product.title)
+    )
+
+
+def _position(product: Product, sort: ProductSort) -> Position:
+    tie = sortable(product.id)
+    match sort:
+        case ProductSort.ID:
+            return (tie,)
+        case ProductSort.CHEAPEST | ProductSort.DEAREST:
+            return (sortable(product.price), tie)
+        case ProductSort.TITLE:
+            return (fold(product.title), tie)
