@@ -20,7 +20,7 @@ from development.fakestore.misbehavior import Effect, Fault, Misbehavior, Mood
 
 LOG_LENGTH = 1000
 PATHS_COUNTED = 10_000
-OVERSIZED_BYTES = 8 * 1024 * 1024
+OVERSIZED_BYTES = 2 * 1024 * 1024
 BOMB_BYTES = 256 * 1024 * 1024
 
 Json: TypeAlias = Any

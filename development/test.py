@@ -1,0 +1,37 @@
+"""Run pytest so that nothing is left behind, however the run ends: `development/test`."""
+
+import os
+import signal
+import sys
+from types import FrameType
+from urllib.parse import urlsplit
+
+import pytest
+
+
+def database(environment: dict[str, str]) -> str:
+    """Say in words which database the tests are going to use."""
+    if url := environment.get("TEST_DATABASE_URL"):
+        parts = urlsplit(url)
+        return f"{parts.path.lstrip('/')} on {parts.hostname or 'localhost'} (TEST_DATABASE_URL)"
+    if environment.get("TEST_DATABASE") == "container":
+        return "PostgreSQL in a container (TEST_DATABASE=container)"
+    return "embedded PostgreSQL; TEST_DATABASE=container or TEST_DATABASE_URL choose another"
+
+
+def _interrupt(_signum: int, _frame: FrameType | None) -> None:
+    # As Ctrl-C, which lets fixtures stop what they have started.
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run the suite with the arguments given and return its exit status."""
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, _interrupt)
+    sys.stdout.write(f"Database of the tests: {database(dict(os.environ))}\n")
+    sys.stdout.flush()
+    return int(pytest.main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
