@@ -1,0 +1,528 @@
+"""
+The environment, typed, frozen and checked.
+
+`load_settings()` reads the environment and `.env` in the working directory; the environment wins.
+An empty value is an unset one; where a setting can be switched off, empty is off. All durations
+are seconds. `.env.example` says the same for people who run the service.
+"""
+
+import io
+import ipaddress
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from difflib import get_close_matches
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from dotenv.parser import parse_stream
+from limits import parse_many
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretBytes,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.domain.access import PresentedApiKey
+from app.domain.outcome import InvalidApiKey
+from app.domain.throttle import ThrottleRule
+
+ENV_FILE = Path(".env")
+
+# Known to everybody, and therefore worth nothing: production refuses them.
+DEVELOPMENT_JWT_SECRET = "development-only-known-to-everybody-0123456789"  # noqa: S105 - no secret
+DEVELOPMENT_API_KEY = (
+    "aiq_development_de7e10b3e27de7e10b3e27de7e10b3e27de7e10b3e27de7e10b3e27de7e10b3e"
+)
+DEVELOPMENT_DATABASE_PASSWORD = "favorites-development-only"  # noqa: S105 - no secret
+
+JWT_SECRET_MIN_BYTES = 32
+
+T = TypeVar("T")
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the text names every fault, and never a secret."""
+
+
+class Environment(StrEnum):
+    """What the process runs for."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class LogFormat(StrEnum):
+    """Who reads the log: people or machines."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least severe log lines that are written."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    try:
+        return timedelta(seconds=float(str(value)))
+    except (ValueError, OverflowError) as error:
+        raise ValueError("has to be a number of seconds, for example 2.5") from error
+
+
+def _positive(value: timedelta) -> timedelta:
+    if not timedelta(0) < value <= timedelta(days=3650):
+        raise ValueError("has to be more than 0 seconds and at most ten years")
+    return value
+
+
+def _at_most_a_second(value: timedelta) -> timedelta:
+    if value > timedelta(seconds=1):
+        raise ValueError("has to be at most 1 second: sign-outs take effect within it")
+    return value
+
+
+def _rate(value: object) -> object:
+    if value is None or isinstance(value, ThrottleRule):
+        return value
+    try:
+        (item,) = parse_many(str(value))
+        rule = ThrottleRule(limit=item.amount, window=timedelta(seconds=item.get_expiry()))
+    except (ValueError, OverflowError) as error:
+        raise ValueError(
+            "has to be a limit such as 300/minute or 10/5 minutes, or empty for none"
+        ) from error
+    if not (rule.limit > 0 and rule.window > timedelta(0)):
+        raise ValueError("has to allow at least one request in a period longer than none")
+    return rule
+
+
+def _split(parse: Callable[[str], T], value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(parse(item.strip()) for item in value.split(",") if item.strip())
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(
+            "has to be addresses or networks separated by commas, for example"
+            " 10.0.0.7,10.1.0.0/16,fd00::/8"
+        ) from error
+
+
+def _origin(text: str) -> str:
+    expected = "has to be origins separated by commas, for example https://shop.example"
+    url = _url(("http", "https"), expected, text.lower())
+    if url.path or "?" in text or "#" in text or "@" in text or not text.isascii():
+        raise ValueError(f"{expected}: scheme, host and port without a path")
+    # As browsers write it (RFC 6454, section 6.2): without the port that the scheme implies.
+    default = {"http": 80, "https": 443}[url.scheme]
+    port = "" if url.port in {None, default} else f":{url.port}"
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+    return f"{url.scheme}://{host}{port}"
+
+
+def _jwt_key(text: str) -> tuple[str, SecretBytes]:
+    kid, colon, secret = text.partition(":")
+    if not colon or re.fullmatch(r"[A-Za-z0-9._-]{1,64}", kid) is None:
+        raise ValueError(
+            "has to be kid:secret pairs separated by commas; a kid has 1 to 64 letters, digits,"
+            " dots, underscores or hyphens"
+        )
+    if len(secret.encode()) < JWT_SECRET_MIN_BYTES:
+        raise ValueError(
+            f"each secret has to have at least {JWT_SECRET_MIN_BYTES} bytes (RFC 7518, section"
+            " 3.2); `openssl rand -hex 32` makes one"
+        )
+    return kid, SecretBytes(secret.encode())
+
+
+def _url(schemes: Sequence[str], expected: str, text: str) -> SplitResult:
+    """
+    Take a URL apart.
+
+    :raises ValueError: if it is not one of these schemes with a host and a sane port
+    """
+    try:
+        url = urlsplit(text)
+        sane = url.scheme in schemes and bool(url.hostname) and url.port != 0
+    except ValueError as error:
+        raise ValueError(expected) from error
+    if not sane or re.search(r"[\s\x00-\x1f\x7f]", text):
+        raise ValueError(expected)
+    return url
+
+
+def _database_url(secret: SecretStr) -> SecretStr:
+    expected = "has to be postgresql://user:password@host:port/database"
+    text = secret.get_secret_value()
+    try:
+        url = urlsplit(text)
+        sane = url.port != 0
+    except ValueError as error:
+        raise ValueError(expected) from error
+    # A server on a socket is named in the query: postgresql://user@/database?host=/run/postgresql
+    named = bool(url.hostname) or "host=" in url.query
+    if not (sane and named and url.scheme == "postgresql" and url.path.strip("/")):
+        raise ValueError(expected)
+    return secret
+
+
+def _redis_url(secret: SecretStr) -> SecretStr:
+    _url(
+        ("redis", "rediss"),
+        "has to be redis://host:port/number, or rediss:// for TLS",
+        secret.get_secret_value(),
+    )
+    return secret
+
+
+def _http_url(text: str) -> str:
+    expected = "has to be an http:// or https:// URL without credentials, query or fragment"
+    url = _url(("http", "https"), expected, text)
+    if "@" in url.netloc or url.query or url.fragment:
+        raise ValueError(expected)
+    return text.rstrip("/")
+
+
+def _api_key(secret: SecretStr) -> SecretStr:
+    try:
+        PresentedApiKey.parse(secret.get_secret_value())
+    except InvalidApiKey as error:
+        raise ValueError("has to be aiq_<id>_<64 hexadecimal digits>") from error
+    return secret
+
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+Duration: TypeAlias = Annotated[timedelta, BeforeValidator(_seconds), AfterValidator(_positive)]
+Rate: TypeAlias = Annotated[ThrottleRule | None, NoDecode, BeforeValidator(_rate)]
+HttpUrl: TypeAlias = Annotated[str, AfterValidator(_http_url)]
+DatabaseUrl: TypeAlias = Annotated[SecretStr, AfterValidator(_database_url)]
+Port: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
+Count: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
+JwtKeys: TypeAlias = Annotated[
+    tuple[tuple[str, SecretBytes], ...], NoDecode, BeforeValidator(partial(_split, _jwt_key))
+]
+
+
+def _is_production(values: dict[str, Any]) -> bool:
+    return values.get("environment") is Environment.PRODUCTION
+
+
+class Settings(BaseSettings):
+    """Everything the environment decides."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        validate_default=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
+
+    # Running
+
+    environment: Environment = Environment.DEVELOPMENT
+    """`production` refuses everything that is only good for development."""
+    host: str = "127.0.0.1"
+    """The address to listen on; 0.0.0.0 for all."""
+    port: Port = 8080
+    """The port of the API."""
+    metrics_port: Port | None = None
+    """The port of `/metrics` (Prometheus), apart from the API's; empty: none."""
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that serve the API."""
+    shutdown_grace: Duration = timedelta(seconds=25)
+    """How long requests and work under way may take after SIGTERM."""
+    docs_enabled: bool = True
+    """Whether `/docs`, `/redoc` and `/openapi.json` are served."""
+    max_body_bytes: Annotated[int, Field(ge=1024, le=16 * 1024**2)] = 64 * 1024
+    """The largest request body, in bytes."""
+
+    # Database
+
+    database_url: DatabaseUrl | None = None
+    """PostgreSQL 15 or newer; empty in development: `development/start` brings its own."""
+    database_read_url: DatabaseUrl | None = None
+    """A read replica for lists; empty: the same as DATABASE_URL."""
+    database_pool_size: Annotated[int, Field(ge=1, le=500)] = 10
+    """Connections of each process at the most."""
+    database_pool_timeout: Duration = timedelta(seconds=2)
+    """How long a request waits for a connection before it is answered 503."""
+    database_connect_timeout: Duration = timedelta(seconds=2)
+    """How long opening a connection may take."""
+    database_command_timeout: Duration = timedelta(seconds=10)
+    """How long one statement may take."""
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
+    """Where rate limits are counted for all processes together; empty: in each process."""
+
+    # The catalog and its cache
+
+    fakestore_url: HttpUrl = "https://fakestoreapi.com"
+    """The Fake Store API."""
+    fakestore_connect_timeout: Duration = timedelta(seconds=1)
+    """How long connecting to it may take."""
+    fakestore_timeout: Duration = timedelta(seconds=3)
+    """How long a whole call may take, tries and pauses included."""
+    fakestore_tries: Annotated[int, Field(ge=1, le=10)] = 3
+    """How often a call is tried at the most."""
+    fakestore_backoff: Duration = timedelta(seconds=0.1)
+    """The longest pause before the second try; doubles with each, drawn with full jitter."""
+    fakestore_retry_budget: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """How many retries there may be for each call, on average."""
+    fakestore_breaker_failures: Count = 5
+    """After so many failed calls in a row the circuit breaker opens."""
+    fakestore_breaker_pause: Duration = timedelta(seconds=10)
+    """How long the circuit breaker stays open before it lets one call through."""
+    fakestore_concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Calls under way at once, at the most, in each process."""
+    fakestore_max_bytes: Annotated[int, Field(ge=1024, le=64 * 1024**2)] = 1024**2
+    """The largest answer that is believed, in bytes after decompression."""
+    soft_ttl: Duration = timedelta(minutes=5)
+    """How long a copy of a product is fresh."""
+    hard_ttl: Duration = timedelta(hours=24)
+    """How long a copy is served while it is revalidated; older ones only in an outage."""
+    negative_ttl: Duration = timedelta(minutes=1)
+    """How long "there is no such product" is remembered."""
+    refresh_lease: Duration = timedelta(seconds=10)
+    """How long one process may take for a refresh before another may begin one."""
+    refresh_backoff: Duration = timedelta(seconds=10)
+    """How long nobody asks for a product again after asking has failed."""
+
+    # Favorites
+
+    favorites_max: Count = 1000
+    """Favorites of a customer at the most."""
+    pending_max: Count = 20
+    """Favorites of a customer, at the most, that wait for the catalog to be asked."""
+    popular_min_count: Count = 3
+    """How many customers have to favor a product before it is listed as popular."""
+
+    # Accounts, tokens and keys
+
+    jwt_keys: JwtKeys = (("development", SecretBytes(DEVELOPMENT_JWT_SECRET.encode())),)
+    """Secrets of access tokens: `kid:secret` pairs separated by commas. The first signs."""
+    jwt_issuer: Annotated[str, Field(min_length=1, max_length=200)] = "favorites"
+    """The claim `iss` of access tokens."""
+    jwt_audience: Annotated[str, Field(min_length=1, max_length=200)] = "favorites"
+    """The claim `aud` of access tokens."""
+    access_token_ttl: Duration = timedelta(minutes=15)
+    """How long an access token gives access."""
+    refresh_token_ttl: Duration = timedelta(days=14)
+    """How long a session lasts without being used."""
+    session_ttl: Duration = timedelta(days=90)
+    """How long a session lasts at the most."""
+    refresh_grace: Duration = timedelta(seconds=10)
+    """How long a used refresh token still yields the same successor."""
+    session_check_ttl: Annotated[Duration, AfterValidator(_at_most_a_second)] = timedelta(
+        seconds=1
+    )
+    """How long a process believes that a session holds before it asks again; at most 1."""
+    cookie_secure: bool = False
+    """Whether browsers send the cookies over HTTPS only; in production true unless set."""
+    allowed_origins: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(partial(_split, _origin))
+    ] = ()
+    """Other sites whose pages may call the API, exactly; empty: none."""
+    trusted_proxies: Annotated[
+        tuple[Network, ...], NoDecode, BeforeValidator(partial(_split, _network))
+    ] = ()
+    """Addresses or networks whose `X-Forwarded-For` is believed; empty: none."""
+    api_key_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] = "x-aiqfome-api-key"
+    """The header in which internal systems send their API key."""
+    development_api_key: Annotated[SecretStr, AfterValidator(_api_key)] | None = SecretStr(
+        DEVELOPMENT_API_KEY
+    )
+    """A key with all scopes for local use, known to everybody; empty, as in production: none."""
+    password_memory_kib: Annotated[int, Field(ge=8 * 1024, le=1024**2)] = 19 * 1024
+    """Argon2id: memory of one hash, in KiB."""
+    password_passes: Annotated[int, Field(ge=1, le=100)] = 2
+    """Argon2id: passes over that memory."""
+    password_lanes: Annotated[int, Field(ge=1, le=16)] = 1
+    """Argon2id: lanes."""
+    password_threads: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Passwords hashed at once in each process, at the most; empty: as many as cores."""
+    password_queue: Annotated[int, Field(ge=0, le=10_000)] = 16
+    """Passwords that may wait for that; one more is answered 503."""
+
+    # Limits
+
+    rate_limit: Rate = ThrottleRule(limit=300, window=timedelta(minutes=1))
+    """Requests of one customer, API key or address; empty: no limit."""
+    sign_in_limit_email: Rate = ThrottleRule(limit=10, window=timedelta(minutes=5))
+    """Failed sign-ins for one e-mail address; empty: no limit."""
+    sign_in_limit_ip: Rate = ThrottleRule(limit=30, window=timedelta(minutes=5))
+    """Failed sign-ins from one address; empty: no limit."""
+    sign_up_limit_ip: Rate = ThrottleRule(limit=20, window=timedelta(hours=1))
+    """Sign-ups from one address; empty: no limit."""
+
+    # Observing
+
+    log_level: LogLevel = LogLevel.INFO
+    """The least severe log lines that are written."""
+    log_format: LogFormat = LogFormat.CONSOLE
+    """`console` for people, `json` (a line each) for machines; in production json unless set."""
+    otel_exporter_otlp_endpoint: HttpUrl | None = None
+    """Where traces are sent (OpenTelemetry, OTLP over HTTP); empty: nowhere."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, values: dict[str, Any]) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        for name, value in values.items():
+            text = value.strip() if isinstance(value, str) else value
+            if text != "":
+                given[name] = text
+            elif type(None) in get_args(cls.model_fields[name].annotation):
+                given[name] = None
+        # Not by default factories: those are not called once a field is wrong, and its fault
+        # would hide theirs.
+        production = given.get("environment") == Environment.PRODUCTION
+        return {**(_PRODUCTION_DEFAULTS if production else {}), **given}
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _ignore_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _require_a_database(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if _is_production(info.data):
+            if url is None:
+                raise ValueError("has to be set in production")
+            password = urlsplit(url.get_secret_value()).password or ""
+            if unquote(password) == DEVELOPMENT_DATABASE_PASSWORD:
+                raise ValueError("has the password of development, which production refuses")
+        return url
+
+    @field_validator("hard_ttl")
+    @classmethod
+    def _order_the_ttls(cls, hard: timedelta, info: ValidationInfo) -> timedelta:
+        return _at_least(hard, "soft_ttl", info)
+
+    @field_validator("session_ttl")
+    @classmethod
+    def _order_the_expiries(cls, absolute: timedelta, info: ValidationInfo) -> timedelta:
+        return _at_least(absolute, "refresh_token_ttl", info)
+
+    @field_validator("refresh_lease")
+    @classmethod
+    def _outlast_a_call(cls, lease: timedelta, info: ValidationInfo) -> timedelta:
+        return _at_least(lease, "fakestore_timeout", info)
+
+    @field_validator("jwt_keys")
+    @classmethod
+    def _check_the_keys(
+        cls, keys: tuple[tuple[str, SecretBytes], ...], info: ValidationInfo
+    ) -> tuple[tuple[str, SecretBytes], ...]:
+        if not keys:
+            raise ValueError("has to be set in production: kid:secret pairs separated by commas")
+        if len({kid for kid, _ in keys}) < len(keys):
+            raise ValueError("names a kid twice")
+        known = DEVELOPMENT_JWT_SECRET.encode()
+        if _is_production(info.data) and any(key.get_secret_value() == known for _, key in keys):
+            raise ValueError("has the key of development, which production refuses")
+        return keys
+
+    @field_validator("development_api_key")
+    @classmethod
+    def _refuse_the_well_known_key(
+        cls, key: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        if key is not None and _is_production(info.data):
+            raise ValueError("has to be empty in production")
+        return key
+
+
+_PRODUCTION_DEFAULTS: Mapping[str, object] = {
+    "cookie_secure": True,
+    "development_api_key": None,
+    "jwt_keys": (),
+    "log_format": LogFormat.JSON,
+}
+
+
+def load_settings() -> Settings:
+    """
+    Read the environment and `.env` in the working directory.
+
+    :raises SettingsError: if anything is wrong; the text names every fault
+    """
+    faults = _faults_of_env_file()
+    try:
+        settings = Settings(_env_file=ENV_FILE, _env_file_encoding="utf-8-sig")
+    except ValidationError as error:
+        faults += [_describe(fault) for fault in error.errors(include_input=False)]
+    if faults:
+        raise SettingsError("\n".join(faults))
+    return settings
+
+
+def _faults_of_env_file() -> list[str]:
+    try:
+        text = ENV_FILE.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        return []
+    except UnicodeDecodeError as error:
+        raise SettingsError(".env: has to be a text file in UTF-8") from error
+    except OSError as error:
+        raise SettingsError(f".env: cannot be read ({error.strerror})") from error
+    faults = []
+    # The file may hold what others read: Compose, the tests. Only near misses are ours.
+    names = [name.upper() for name in Settings.model_fields]
+    for binding in parse_stream(io.StringIO(text)):
+        line = binding.original.line
+        if binding.error:
+            faults.append(f".env, line {line}: has to be NAME=value")
+        elif binding.key is not None and binding.key.upper() not in names:
+            meant = get_close_matches(binding.key.upper(), names, n=1, cutoff=0.9)
+            if meant:
+                faults.append(f".env, line {line}: {binding.key} is no setting; {meant[0]} is")
+    return faults
+
+
+def _describe(fault: ErrorDetails) -> str:
+    name = str(fault["loc"][0]).upper() if fault["loc"] else "settings"
+    context = fault.get("ctx", {})
+    match fault["type"]:
+        case "value_error":
+            sentence = str(context["error"])
+        case "int_parsing" | "int_type" | "int_from_float":
+            sentence = "has to be a whole number"
+        case "float_parsing" | "finite_number":
+            sentence = "has to be a number"
+        case "bool_parsing":
+            sentence = "has to be true or false"
+        case _:
+            sentence = (
+                fault["msg"].replace("Input should", "has to").replace("String should", "has to")
+            )
+    return f"{name}: {sentence}"
+
+
+def _at_least(value: timedelta, other: str, info: ValidationInfo) -> timedelta:
+    if value < info.data.get(other, value):
+        raise ValueError(f"has to be at least {other.upper()}")
+    return value
