@@ -4,13 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 from uuid import UUID
 
 from app.domain.access import Principal
 from app.domain.customer import Password, PasswordHash
 from app.domain.product import Product, ProductId
 from app.domain.session import RefreshTokenHash
+
+T = TypeVar("T")
 
 Clock: TypeAlias = Callable[[], datetime]
 """Returns the time, aware and in UTC."""
@@ -112,8 +114,22 @@ class RefreshTokenSource(ABC):
 
 
 class BackgroundTasks(ABC):
-    """Work that goes on after the answer, owned and bounded, in this process."""
+    """
+    Work that belongs to this process and not to the request that began it; owned and bounded.
+
+    Of each key at most one work is under way. Work of one key always ends in results of one kind.
+    """
 
     @abstractmethod
-    def start(self, key: str, work: Callable[[], Awaitable[None]]) -> bool:
+    def start(self, key: str, work: Callable[[], Awaitable[object]]) -> bool:
         """Begin the work unless work of this key is under way; tell whether it began."""
+
+    @abstractmethod
+    async def join(self, key: str, work: Callable[[], Awaitable[T]]) -> T | None:
+        """
+        Wait for the work of this key, begun now unless it is under way, and share its result.
+
+        Canceling the wait cancels neither the work nor anybody else's wait. What the work raises
+        is raised to all who wait. None if there is no room for it, or no time because this
+        process ends.
+        """

@@ -66,6 +66,12 @@ class CachePolicy:
         if min(self.negative_ttl, self.lease, self.backoff) <= timedelta(0):
             raise ValueError("Negative TTL, lease and backoff have to be positive")
 
+    def freshness(self, age: timedelta) -> Freshness:
+        """Place an age."""
+        if age <= self.soft_ttl:
+            return Freshness.FRESH
+        return Freshness.STALE if age <= self.hard_ttl else Freshness.EXPIRED
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshState:
@@ -110,10 +116,7 @@ class CachedProduct:
 
     def freshness(self, policy: CachePolicy, *, now: datetime) -> Freshness:
         """Place this copy's age within the policy."""
-        age = self.age(now)
-        if age <= policy.soft_ttl:
-            return Freshness.FRESH
-        return Freshness.STALE if age <= policy.hard_ttl else Freshness.EXPIRED
+        return policy.freshness(self.age(now))
 
     @property
     def removed(self) -> bool:
@@ -145,6 +148,10 @@ class CatalogState:
 
     fetched_at: datetime | None = None
     refresh: RefreshState = RefreshState()
+
+    def age(self, now: datetime) -> timedelta | None:
+        """How long ago the catalog was asked for all of it; None if it never was."""
+        return None if self.fetched_at is None else max(now - self.fetched_at, timedelta(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,314 @@
+"""
+The catalog through its cache: stale-while-revalidate, stale-if-error (RFC 5861).
+
+    age      | reading one product                               | reading lists
+    ---------+---------------------------------------------------+-----------------------------
+    fresh    | the copy                                          | the copies
+    stale    | the copy at once, one refresh in the background   | likewise
+    expired  | ask; if that fails the copy, stale                | the copies, refresh (*)
+    absent   | ask; "no such product" is an answer, "not now" is | (none)
+             | another
+
+(*) The list of the catalog itself asks first, as one product does; favorites never wait.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property, partial
+from typing import TypeVar
+
+from app.application.cache_observer import CacheObserver, NullCacheObserver
+from app.application.gateway import BackgroundTasks, Clock, ProductCatalog
+from app.application.leased_call import Answer, LeasedCalls, Sleep, unavailable_until
+from app.application.question import (
+    CatalogQuestion,
+    CatalogRefresh,
+    ProductQuestion,
+    Question,
+)
+from app.domain.outcome import CatalogUnavailable, ProductNotFound, Unavailable
+from app.domain.page import Page
+from app.domain.product import (
+    CachedProduct,
+    CachePolicy,
+    CatalogState,
+    Freshness,
+    Product,
+    ProductId,
+    ProductQuery,
+    ProductReading,
+    ServedFrom,
+    UnknownProduct,
+)
+from app.domain.repository import UnitOfWorkFactory
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+BUSY_RETRY_AFTER = timedelta(seconds=1)
+
+_STALE = {ServedFrom.STALE_WHILE_REVALIDATE, ServedFrom.STALE_IF_ERROR}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogReading:
+    """
+    A page of the catalog as it was read through the cache.
+
+    `age` is that of the whole list; None if only single products are known.
+    """
+
+    page: Page[CachedProduct]
+    age: timedelta | None
+    served_from: ServedFrom
+    stale: bool
+    collapsed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductReader:
+    """
+    Reads products, and sees to it that their copies stay young.
+
+    More than `one_by_one` products that need a refresh are asked for by one call for everything.
+    After a failure the catalog's own wish for a pause is obeyed up to `longest_backoff`.
+    """
+
+    uow: UnitOfWorkFactory
+    catalog: ProductCatalog
+    tasks: BackgroundTasks
+    clock: Clock
+    policy: CachePolicy
+    observer: CacheObserver = field(default_factory=NullCacheObserver)
+    sleep: Sleep = asyncio.sleep
+    one_by_one: int = 3
+    longest_backoff: timedelta = timedelta(minutes=5)
+
+    async def read(self, product_id: ProductId) -> ProductReading:
+        """
+        Read one product.
+
+        :raises ProductNotFound: if the catalog does not list it
+        :raises CatalogUnavailable: if nothing is known of it and the catalog cannot be asked
+        """
+        async with self.uow() as work:
+            known = await work.products.get(product_id)
+        now = self.clock()
+        match known:
+            case CachedProduct(removed=True):
+                raise self._not_found(product_id, ServedFrom.NEGATIVE_HIT)
+            case CachedProduct():
+                return await self._read_known(known, now)
+            case UnknownProduct() if known.absent(now):
+                raise self._not_found(product_id, ServedFrom.NEGATIVE_HIT)
+            case UnknownProduct() if known.refresh.blocked(now):
+                self.observer.refused()
+                raise unavailable_until(known.refresh.blocked_until, now=now)
+            case _:
+                return await self._read_unknown(product_id)
+
+    async def _read_known(self, known: CachedProduct, now: datetime) -> ProductReading:
+        match known.freshness(self.policy, now=now):
+            case Freshness.FRESH:
+                return self._served(known, ServedFrom.HIT)
+            case Freshness.STALE:
+                if known.refresh.claimable(now):
+                    self._start(self._about(known.product.id))
+                return self._served(known, ServedFrom.STALE_WHILE_REVALIDATE)
+            case Freshness.EXPIRED:
+                if known.refresh.blocked(now):
+                    return self._served(known, ServedFrom.STALE_IF_ERROR)
+                return await self._revalidate(known)
+
+    async def _revalidate(self, known: CachedProduct) -> ProductReading:
+        question = self._about(known.product.id)
+        match await self._join(question):
+            case Answer(value=CachedProduct(removed=True)):
+                raise self._not_found(question.id, ServedFrom.REVALIDATED)
+            case Answer(value=CachedProduct() as copy, asked=asked) if (
+                copy.fetched_at > known.fetched_at
+            ):
+                return self._served(copy, ServedFrom.REVALIDATED, collapsed=asked is not question)
+            case _:
+                return self._served(known, ServedFrom.STALE_IF_ERROR)
+
+    async def _read_unknown(self, product_id: ProductId) -> ProductReading:
+        question = self._about(product_id)
+        match await self._join(question):
+            case Unavailable() as failure:
+                self.observer.refused()
+                raise _again(failure)
+            case Answer(value=CachedProduct(removed=False) as copy, asked=asked):
+                return self._served(copy, ServedFrom.MISS, collapsed=asked is not question)
+            case _:
+                raise self._not_found(product_id, ServedFrom.MISS)
+
+    async def list_page(self, query: ProductQuery) -> CatalogReading:
+        """
+        Read a page of the catalog.
+
+        :raises CatalogUnavailable: if nothing at all is known and the catalog cannot be asked
+        """
+        state, page = await self._list_known(query)
+        now = self.clock()
+        age = state.age(now)
+        match None if age is None else self.policy.freshness(age):
+            case Freshness.FRESH:
+                return self._listed(page, age, ServedFrom.HIT)
+            case Freshness.STALE:
+                if state.refresh.claimable(now):
+                    self._start(self._about_everything(now))
+                return self._listed(page, age, ServedFrom.STALE_WHILE_REVALIDATE)
+            case Freshness.EXPIRED | None:
+                return await self._list_anew(query, state, page, now)
+
+    async def _list_anew(
+        self,
+        query: ProductQuery,
+        state: CatalogState,
+        page: Page[CachedProduct],
+        now: datetime,
+    ) -> CatalogReading:
+        if state.refresh.blocked(now):
+            return await self._list_despite(
+                unavailable_until(state.refresh.blocked_until, now=now), page, state.age(now)
+            )
+        question = self._about_everything(now)
+        match await self._join(question):
+            case Unavailable() as failure:
+                return await self._list_despite(failure, page, state.age(now))
+            case Answer(asked=asked):
+                renewed, page = await self._list_known(query)
+                return self._listed(
+                    page,
+                    renewed.age(self.clock()),
+                    ServedFrom.MISS if state.fetched_at is None else ServedFrom.REVALIDATED,
+                    collapsed=asked is not question,
+                )
+
+    async def _list_despite(
+        self, failure: Unavailable, page: Page[CachedProduct], age: timedelta | None
+    ) -> CatalogReading:
+        """Serve what is known; an empty page is an answer only if anything is."""
+        if age is None and not page.items:
+            _, anything = await self._list_known(ProductQuery(limit=1))
+            if not anything.items:
+                self.observer.refused()
+                raise _again(failure)
+        return self._listed(page, age, ServedFrom.STALE_IF_ERROR)
+
+    async def _list_known(self, query: ProductQuery) -> tuple[CatalogState, Page[CachedProduct]]:
+        async with self.uow() as work:
+            state = await work.products.catalog_state()
+            return state, await work.products.list_page(query)
+
+    def refresh_soon(self, items: Iterable[CachedProduct]) -> None:
+        """Begin to refresh those that need it and nobody asks for; never wait, never raise."""
+        now = self.clock()
+        due = frozenset(
+            item.product.id
+            for item in items
+            if not item.removed
+            and item.freshness(self.policy, now=now) is not Freshness.FRESH
+            and item.refresh.claimable(now)
+        )
+        if len(due) > self.one_by_one:
+            self._start(self._about_everything(now, sake_of=due))
+            return
+        for product_id in due:
+            self._start(self._about(product_id))
+
+    async def refresh_all(self) -> CatalogRefresh:
+        """
+        Ask for the whole catalog, however young the copies are, unless somebody just does.
+
+        :raises CatalogUnavailable: if that is not possible
+        """
+        question = CatalogQuestion(since=self.clock(), policy=self.policy)
+        match await self._calls.answer(question):
+            case Unavailable() as failure:
+                raise failure
+            case Answer(value=refresh):
+                return refresh
+
+    async def validate(self, product_id: ProductId) -> Product | None:
+        """
+        Ask the catalog for a product, whatever the cache believes; None if it does not list it.
+
+        :raises CatalogUnavailable: if it cannot be asked
+        """
+        match await self._calls.ask(self._about(product_id)):
+            case CachedProduct(removed=False, product=product):
+                return product
+            case _:
+                return None
+
+    def _about(self, product_id: ProductId) -> ProductQuestion:
+        return ProductQuestion(id=product_id, policy=self.policy)
+
+    def _about_everything(
+        self, now: datetime, *, sake_of: frozenset[ProductId] = frozenset()
+    ) -> CatalogQuestion:
+        return CatalogQuestion(since=now - self.policy.soft_ttl, policy=self.policy, about=sake_of)
+
+    @cached_property
+    def _calls(self) -> LeasedCalls:
+        return LeasedCalls(
+            uow=self.uow,
+            catalog=self.catalog,
+            clock=self.clock,
+            policy=self.policy,
+            observer=self.observer,
+            sleep=self.sleep,
+            longest_backoff=self.longest_backoff,
+        )
+
+    def _start(self, question: Question[R, T]) -> None:
+        """Get the answer in the background."""
+        self.tasks.start(question.key, partial(self._calls.answer, question))
+
+    async def _join(self, question: Question[R, T]) -> Answer[T] | Unavailable:
+        """Get the answer by a call shared with everybody in this process who needs it."""
+        return await self.tasks.join(
+            question.key, partial(self._calls.answer, question)
+        ) or CatalogUnavailable("Too much is asked of us at once", retry_after=BUSY_RETRY_AFTER)
+
+    def _served(
+        self, cached: CachedProduct, served_from: ServedFrom, *, collapsed: bool = False
+    ) -> ProductReading:
+        self.observer.served(served_from, collapsed=collapsed)
+        return ProductReading(
+            cached=cached,
+            served_from=served_from,
+            stale=served_from in _STALE,
+            collapsed=collapsed,
+        )
+
+    def _listed(
+        self,
+        page: Page[CachedProduct],
+        age: timedelta | None,
+        served_from: ServedFrom,
+        *,
+        collapsed: bool = False,
+    ) -> CatalogReading:
+        self.observer.served(served_from, collapsed=collapsed)
+        return CatalogReading(
+            page=page,
+            age=age,
+            served_from=served_from,
+            stale=served_from in _STALE,
+            collapsed=collapsed,
+        )
+
+    def _not_found(self, product_id: ProductId, served_from: ServedFrom) -> ProductNotFound:
+        self.observer.served(served_from, collapsed=False)
+        return ProductNotFound(f"The catalog does not list product {product_id}")
+
+
+def _again(failure: Unavailable) -> Unavailable:
+    # Everybody who shared the call raises an exception of their own: one that is raised many times
+    # would collect the tracebacks of them all.
+    return type(failure)(str(failure), retry_after=failure.retry_after)
