@@ -14,9 +14,12 @@ from typing import IO
 _WATCH = """
 read -r _ && exit
 kill -s "$2" "$1" 2>/dev/null
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
-    kill -0 "$1" 2>/dev/null || break
-    sleep 1
+tries=300
+while [ "$tries" -gt 0 ] && kill -0 "$1" 2>/dev/null; do
+    # In a container nobody may reap it: a zombie counts as gone.
+    grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null && break
+    tries=$((tries - 1))
+    sleep 0.1
 done
 kill -s KILL "-$1" 2>/dev/null
 [ -z "$3" ] || rm -rf "$3"
