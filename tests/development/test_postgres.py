@@ -45,7 +45,8 @@ class TestEmbeddedPostgres:
         with psycopg.connect(server.url("favorites_test")) as connection:
             row = connection.execute(
                 "SELECT lower('AÇAÍ'), current_setting('server_encoding'),"
-                " (SELECT datlocprovider::text || datlocale FROM pg_database WHERE datname = 'postgres')"
+                " datlocprovider::text || datlocale FROM pg_database"
+                " WHERE datname = current_database()"
             ).fetchone()
         assert row == ("açaí", "UTF8", "bC.UTF-8")
 
