@@ -1,0 +1,178 @@
+"""Use cases from their collaborators: the same for the service, its worker and its tests."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from app.application.cache_observer import CacheObserver, NullCacheObserver
+from app.application.gateway import (
+    BackgroundTasks,
+    Clock,
+    NewId,
+    PasswordHasher,
+    ProductCatalog,
+    RefreshTokenSource,
+    TokenIssuer,
+)
+from app.application.product_reader import ProductReader
+from app.application.use_case.authenticate import Authenticate
+from app.application.use_case.change_customer import ChangeCustomer
+from app.application.use_case.change_password import ChangePassword
+from app.application.use_case.contains_favorites import ContainsFavorites
+from app.application.use_case.create_customer import CreateCustomer
+from app.application.use_case.delete_customer import DeleteCustomer
+from app.application.use_case.exchange_api_key import ExchangeApiKey
+from app.application.use_case.export_customer import ExportCustomer
+from app.application.use_case.favorite_product import FavoriteProduct
+from app.application.use_case.list_customers import ListCustomers
+from app.application.use_case.list_favorites import ListFavorites
+from app.application.use_case.manage_api_keys import ManageApiKeys
+from app.application.use_case.manage_sessions import ManageSessions
+from app.application.use_case.purge import Purge
+from app.application.use_case.read_customer import ReadCustomer
+from app.application.use_case.read_favorite import ReadFavorite
+from app.application.use_case.read_price_history import ReadPriceHistory
+from app.application.use_case.read_profile import ReadProfile
+from app.application.use_case.refresh_favorited import RefreshFavorited
+from app.application.use_case.refresh_session import RefreshSession
+from app.application.use_case.remove_favorite import RemoveFavorite
+from app.application.use_case.sign_in import SignIn
+from app.application.use_case.sign_out import SignOut
+from app.application.use_case.sign_up import SignUp
+from app.application.use_case.validate_product import ValidatePendingProduct
+from app.application.use_cases import UseCases
+from app.domain.access import ApiKey, PresentedApiKey
+from app.domain.product import CachePolicy
+from app.domain.repository import UnitOfWorkFactory
+from app.domain.session import SessionPolicy
+from app.domain.throttle import AccessThrottles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collaborators:
+    """What the use cases work with."""
+
+    uow: UnitOfWorkFactory
+    catalog: ProductCatalog
+    hasher: PasswordHasher
+    tokens: TokenIssuer
+    refresh_tokens: RefreshTokenSource
+    tasks: BackgroundTasks
+    clock: Clock
+    new_id: NewId
+    new_api_key: Callable[[], PresentedApiKey]
+    cache_observer: CacheObserver = field(default_factory=NullCacheObserver)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """
+    What the use cases go by.
+
+    At most `pending_max` favorites of a customer wait for the catalog. Ended sessions are kept for
+    `sessions_kept`. A favorited product is asked for anew once its copy has spent `refresh_at` of
+    its hard TTL.
+    """
+
+    cache: CachePolicy
+    session: SessionPolicy
+    throttles: AccessThrottles
+    common_passwords: frozenset[str]
+    pending_max: int
+    development_key: ApiKey | None = None
+    sessions_kept: timedelta = timedelta(days=30)
+    refresh_at: float = 0.5
+
+
+def assemble(have: Collaborators, rules: Rules) -> UseCases:
+    """Build every use case."""
+    uow, clock = have.uow, have.clock
+    products = ProductReader(
+        uow=uow,
+        catalog=have.catalog,
+        tasks=have.tasks,
+        clock=clock,
+        policy=rules.cache,
+        observer=have.cache_observer,
+    )
+    return UseCases(
+        authenticate=Authenticate(
+            uow=uow, tokens=have.tokens, clock=clock, development_key=rules.development_key
+        ),
+        sign_up=SignUp(
+            uow=uow,
+            hasher=have.hasher,
+            common_passwords=rules.common_passwords,
+            throttles=rules.throttles,
+            clock=clock,
+            new_id=have.new_id,
+        ),
+        sign_in=SignIn(
+            uow=uow,
+            hasher=have.hasher,
+            tokens=have.tokens,
+            refresh_tokens=have.refresh_tokens,
+            throttles=rules.throttles,
+            policy=rules.session,
+            clock=clock,
+            new_id=have.new_id,
+        ),
+        refresh_session=RefreshSession(
+            uow=uow,
+            tokens=have.tokens,
+            refresh_tokens=have.refresh_tokens,
+            policy=rules.session,
+            clock=clock,
+        ),
+        sign_out=SignOut(uow=uow, clock=clock),
+        exchange_api_key=ExchangeApiKey(tokens=have.tokens, clock=clock),
+        manage_api_keys=ManageApiKeys(uow=uow, clock=clock, new_key=have.new_api_key),
+        list_customers=ListCustomers(uow=uow),
+        create_customer=CreateCustomer(
+            uow=uow,
+            hasher=have.hasher,
+            common_passwords=rules.common_passwords,
+            clock=clock,
+            new_id=have.new_id,
+        ),
+        read_customer=ReadCustomer(uow=uow),
+        change_customer=ChangeCustomer(uow=uow, clock=clock),
+        delete_customer=DeleteCustomer(uow=uow),
+        change_password=ChangePassword(
+            uow=uow,
+            hasher=have.hasher,
+            common_passwords=rules.common_passwords,
+            throttles=rules.throttles,
+            clock=clock,
+        ),
+        manage_sessions=ManageSessions(uow=uow, clock=clock),
+        export_customer=ExportCustomer(uow=uow, clock=clock),
+        favorite_product=FavoriteProduct(
+            uow=uow, products=products, clock=clock, pending_max=rules.pending_max
+        ),
+        read_favorite=ReadFavorite(uow=uow, products=products),
+        remove_favorite=RemoveFavorite(uow=uow),
+        list_favorites=ListFavorites(uow=uow, products=products),
+        contains_favorites=ContainsFavorites(uow=uow),
+        read_profile=ReadProfile(uow=uow, products=products),
+        products=products,
+        read_price_history=ReadPriceHistory(uow=uow),
+        validate_product=ValidatePendingProduct(uow=uow, products=products, clock=clock),
+        refresh_favorited=RefreshFavorited(
+            uow=uow,
+            products=products,
+            clock=clock,
+            older_than=rules.cache.hard_ttl * rules.refresh_at,
+        ),
+        purge=Purge(
+            uow=uow,
+            clock=clock,
+            sessions_kept=rules.sessions_kept,
+            throttles_kept=_longest_window(rules.throttles),
+        ),
+    )
+
+
+def _longest_window(throttles: AccessThrottles) -> timedelta:
+    rules = (throttles.sign_in_email, throttles.sign_in_ip, throttles.sign_up_ip)
+    return max((rule.window for rule in rules if rule is not None), default=timedelta(0))
