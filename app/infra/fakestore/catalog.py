@@ -179,9 +179,13 @@ class FakeStoreCatalog(ProductCatalog):
         self, operation: Operation, path: str, error: NotAnswered, *, retrying: AsyncRetrying
     ) -> None:
         if isinstance(error, CallRefused):
-            # One line a refusal would be a flood in an outage; the change of state is a warning.
-            logger.debug(
-                "catalog_call_refused", operation=operation.value, reason=error.outcome.value
+            # Not a warning: in an outage there are many, and what led to them was one.
+            logger.info(
+                "catalog_call_refused",
+                operation=operation.value,
+                path=path,
+                reason=error.outcome.value,
+                detail=error.detail,
             )
             return
         logger.warning(

@@ -130,10 +130,18 @@ def _storable(text: str) -> str:
     return text
 
 
+def _trimmed(text: str) -> str:
+    trimmed = text.strip()
+    if not trimmed:
+        raise ValueError("nothing to read")
+    return trimmed
+
+
 def _web_address(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("not an address on the web")
+    # Surrogates and U+0000 are not printable either.
     if not text.isprintable() or " " in text:
         raise ValueError("an address has no spaces or control characters")
     return text
@@ -149,15 +157,11 @@ _Price = Annotated[
 _Rate = Annotated[
     Decimal, BeforeValidator(_number), Field(ge=0, le=5), AfterValidator(_two_places)
 ]
-_Text = Annotated[str, AfterValidator(_storable)]
-_Title = Annotated[_Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
-_Category = Annotated[
-    _Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)
-]
-_Description = Annotated[_Text, StringConstraints(max_length=10_000)]
-_Image = Annotated[
-    _Text, StringConstraints(min_length=1, max_length=2_048), AfterValidator(_web_address)
-]
+_Label = Annotated[str, AfterValidator(_storable), AfterValidator(_trimmed)]
+_Title = Annotated[_Label, StringConstraints(max_length=500)]
+_Category = Annotated[_Label, StringConstraints(max_length=100)]
+_Description = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_storable)]
+_Image = Annotated[str, StringConstraints(max_length=2_048), AfterValidator(_web_address)]
 
 
 class _Rating(BaseModel):

@@ -1,0 +1,210 @@
+"""The other side of the wire, played by the tests: answers, time, and a real server."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeAlias
+
+import httpx2
+from typing_extensions import override
+
+from app.infra.fakestore.breaker import BreakerState
+from app.infra.fakestore.catalog import FakeStoreCatalog
+from app.infra.fakestore.client import create_client
+from app.infra.fakestore.failure import CallOutcome
+from app.infra.fakestore.observer import CatalogObserver, NullCatalogObserver, Operation
+from app.infra.fakestore.options import CatalogOptions
+from tests.make import NOW
+
+Handler: TypeAlias = Callable[[httpx2.Request], Coroutine[None, None, httpx2.Response]]
+
+BODY: Mapping[str, object] = {
+    "id": 5,
+    "title": "Chain Bracelet",
+    "price": 695,
+    "description": "Inspired by the dragon that guards the pearl.",
+    "category": "jewelery",
+    "image": "https://catalog.test/img/5.jpg",
+    "rating": {"rate": 4.6, "count": 400},
+}
+"""The product `make.product(id=5)` as the catalog sends it."""
+
+NO_BREAKER = CatalogOptions(breaker_min_calls=1_000_000)
+
+
+def product_json(**changes: object) -> str:
+    """Write `BODY` with members changed, or left out if they are `...`."""
+    members = {**BODY, **changes}
+    return json.dumps({name: value for name, value in members.items() if value is not ...})
+
+
+def answer(
+    body: str | bytes = "", *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> httpx2.Response:
+    """Make a response whose body is still to be read, as off the network."""
+    content = body.encode() if isinstance(body, str) else body
+    return httpx2.Response(
+        status,
+        headers={"Content-Length": str(len(content)), **(headers or {})},
+        stream=_Body(content),
+    )
+
+
+class _Body(httpx2.AsyncByteStream):
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._content), 65_536):
+            yield self._content[start : start + 65_536]
+
+
+@dataclass
+class ManualTime:
+    """A clock that only sleeping, and tests, move; remembers the naps."""
+
+    now: float = 1_000.0
+    naps: list[float] = field(default_factory=list)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.naps.append(seconds)
+        self.now += seconds
+
+
+@dataclass
+class RecordingObserver(CatalogObserver):
+    """Remembers what it was told."""
+
+    calls: list[tuple[Operation, CallOutcome, int]] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    states: list[BreakerState] = field(default_factory=list)
+
+    @override
+    def called(
+        self, operation: Operation, *, outcome: CallOutcome, latency_s: float, retries: int
+    ) -> None:
+        self.calls.append((operation, outcome, retries))
+        self.latencies.append(latency_s)
+
+    @override
+    def breaker_changed(self, state: BreakerState) -> None:
+        self.states.append(state)
+
+
+class Scripted:
+    """Answers by a script, the last line again and again; keeps the requests."""
+
+    def __init__(self, *script: httpx2.Response | Exception) -> None:
+        self._script = list(script)
+        self.requests: list[httpx2.Request] = []
+
+    async def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        self.requests.append(request)
+        line = self._script.pop(0) if len(self._script) > 1 else self._script[0]
+        if isinstance(line, Exception):
+            raise line
+        # A copy, since a response can be read only once.
+        return httpx2.Response(line.status_code, headers=line.headers, stream=line.stream)
+
+
+def catalog_answered_by(
+    handler: Handler,
+    *,
+    options: CatalogOptions = NO_BREAKER,
+    time: ManualTime | None = None,
+    observer: CatalogObserver | None = None,
+    request_id: str | None = None,
+    base_url: str = "http://catalog.test",
+) -> FakeStoreCatalog:
+    """Make a catalog whose network is a function; it needs no closing."""
+    client = create_client(base_url, options, transport=httpx2.MockTransport(handler))
+    return catalog_on(client, options=options, time=time, observer=observer, request_id=request_id)
+
+
+def catalog_on(
+    client: httpx2.AsyncClient,
+    *,
+    options: CatalogOptions,
+    time: ManualTime | None = None,
+    observer: CatalogObserver | None = None,
+    request_id: str | None = None,
+) -> FakeStoreCatalog:
+    """Make a catalog; its time is manual, but for the deadline."""
+    time = time or ManualTime()
+    return FakeStoreCatalog(
+        client,
+        options=options,
+        clock=lambda: NOW + timedelta(seconds=time.now - 1_000),
+        request_id=lambda: request_id,
+        observer=observer or NullCatalogObserver(),
+        monotonic=time.monotonic,
+        sleep=time.sleep,
+    )
+
+
+Conversation: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass
+class Server:
+    """A server on a free port, which talks as `converse` says; one request a connection."""
+
+    converse: Conversation
+    requests: int = 0
+    connections: int = 0
+    busiest: int = 0
+    url: str = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.busiest = max(self.busiest, self.connections)
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            self.requests += 1
+            await self.converse(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client hung up, which is what some of the tests are about
+        finally:
+            self.connections -= 1
+            writer.close()
+
+
+@asynccontextmanager
+async def served(converse: Conversation) -> AsyncIterator[Server]:
+    """Run a server on the loopback address while the block lasts."""
+    server = Server(converse)
+    running: set[asyncio.Task[None]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        running.add(task)
+        task.add_done_callback(running.discard)
+        await server.serve(reader, writer)
+
+    listener = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    try:
+        yield server
+    finally:
+        listener.close()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def raw(body: bytes, *headers: str, status: str = "200 OK", length: int | None = None) -> bytes:
+    """Write an HTTP/1.1 response; `length` is what it claims, if that is not the truth."""
+    lines = [
+        f"HTTP/1.1 {status}",
+        f"Content-Length: {len(body) if length is None else length}",
+        *headers,
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
