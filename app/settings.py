@@ -134,8 +134,8 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 def _origin(text: str) -> str:
     expected = "has to be origins separated by commas, for example https://shop.example"
     url = _url(("http", "https"), expected, text.lower())
-    if url.path or "?" in text or "#" in text or "@" in text or not text.isascii():
-        raise ValueError(f"{expected}: scheme, host and port without a path")
+    if url.path or re.search(r"[?#@*]", text) or not text.isascii():
+        raise ValueError(f"{expected}: scheme, host and port, no path, no wildcard")
     # As browsers write it (RFC 6454, section 6.2): without the port that the scheme implies.
     default = {"http": 80, "https": 443}[url.scheme]
     port = "" if url.port in {None, default} else f":{url.port}"
@@ -280,25 +280,39 @@ class Settings(BaseSettings):
     # The catalog and its cache
 
     fakestore_url: HttpUrl = "https://fakestoreapi.com"
-    """The Fake Store API."""
+    """The Fake Store API; empty: the public one, with `development/start` a local one."""
     fakestore_connect_timeout: Duration = timedelta(seconds=1)
     """How long connecting to it may take."""
     fakestore_timeout: Duration = timedelta(seconds=3)
     """How long a whole call may take, tries and pauses included."""
     fakestore_tries: Annotated[int, Field(ge=1, le=10)] = 3
-    """How often a call is tried at the most."""
+    """Requests of one call at the most."""
     fakestore_backoff: Duration = timedelta(seconds=0.1)
     """The longest pause before the second try; doubles with each, drawn with full jitter."""
-    fakestore_retry_budget: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """How many retries there may be for each call, on average."""
-    fakestore_breaker_failures: Count = 5
-    """After so many failed calls in a row the circuit breaker opens."""
-    fakestore_breaker_pause: Duration = timedelta(seconds=10)
-    """How long the circuit breaker stays open before it lets one call through."""
+    fakestore_backoff_max: Duration = timedelta(seconds=1)
+    """The longest pause before any try."""
+    fakestore_retry_budget: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """How many retries each call earns; when the earnings are spent, calls are tried once."""
+    fakestore_retry_reserve: Annotated[float, Field(ge=1, le=1000)] = 10
+    """How many earned retries are kept at the most, and how many there are at the start."""
+    fakestore_breaker_window: Duration = timedelta(seconds=30)
+    """Over which time the circuit breaker looks at the calls."""
+    fakestore_breaker_calls: Count = 10
+    """Fewer calls than this within the window never open it."""
+    fakestore_breaker_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """The share of them that has to fail to open it."""
+    fakestore_breaker_pause: Duration = timedelta(seconds=5)
+    """How long it stays open before it lets one call through."""
     fakestore_concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
-    """Calls under way at once, at the most, in each process."""
+    """Calls under way at once in each process, at the most."""
+    fakestore_queue: Annotated[int, Field(ge=0, le=10_000)] = 64
+    """Calls that may wait for one of those places."""
+    fakestore_queue_timeout: Duration = timedelta(seconds=1)
+    """How long they wait; less than FAKESTORE_TIMEOUT."""
     fakestore_max_bytes: Annotated[int, Field(ge=1024, le=64 * 1024**2)] = 1024**2
     """The largest answer that is believed, in bytes after decompression."""
+    fakestore_retry_after_max: Duration = timedelta(seconds=60)
+    """Up to which time its `Retry-After` is believed."""
     soft_ttl: Duration = timedelta(minutes=5)
     """How long a copy of a product is fresh."""
     hard_ttl: Duration = timedelta(hours=24)
@@ -366,6 +380,17 @@ class Settings(BaseSettings):
     password_queue: Annotated[int, Field(ge=0, le=10_000)] = 16
     """Passwords that may wait for that; one more is answered 503."""
 
+    # Jobs
+
+    worker_concurrency: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Jobs that a worker runs at once."""
+    worker_lease: Duration = timedelta(seconds=15)
+    """A worker that has not been heard of for so long is dead, and its jobs run again."""
+    dead_letters_kept: Duration = timedelta(days=30)
+    """How long jobs that failed for good can be looked at and run again."""
+    sessions_kept: Duration = timedelta(days=30)
+    """How long sessions are kept after they have ended."""
+
     # Limits
 
     rate_limit: Rate = ThrottleRule(limit=300, window=timedelta(minutes=1))
@@ -406,21 +431,33 @@ class Settings(BaseSettings):
     def _ignore_case(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_read_url")
     @classmethod
-    def _require_a_database(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if _is_production(info.data):
-            if url is None:
+    def _refuse_the_well_known_password(
+        cls, url: SecretStr | None, info: ValidationInfo
+    ) -> SecretStr | None:
+        if not _is_production(info.data):
+            return url
+        if url is None:
+            if info.field_name == "database_url":
                 raise ValueError("has to be set in production")
-            password = urlsplit(url.get_secret_value()).password or ""
-            if unquote(password) == DEVELOPMENT_DATABASE_PASSWORD:
-                raise ValueError("has the password of development, which production refuses")
+            return None
+        password = urlsplit(url.get_secret_value()).password or ""
+        if unquote(password) == DEVELOPMENT_DATABASE_PASSWORD:
+            raise ValueError("has the password of development, which production refuses")
         return url
 
     @field_validator("hard_ttl")
     @classmethod
     def _order_the_ttls(cls, hard: timedelta, info: ValidationInfo) -> timedelta:
         return _at_least(hard, "soft_ttl", info)
+
+    @field_validator("fakestore_queue_timeout")
+    @classmethod
+    def _end_before_the_call(cls, wait: timedelta, info: ValidationInfo) -> timedelta:
+        if wait >= info.data.get("fakestore_timeout", timedelta.max):
+            raise ValueError("has to be less than FAKESTORE_TIMEOUT")
+        return wait
 
     @field_validator("session_ttl")
     @classmethod
