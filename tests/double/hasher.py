@@ -1,0 +1,38 @@
+from dataclasses import dataclass
+from datetime import timedelta
+
+from typing_extensions import override
+
+from app.application.gateway import PasswordHasher
+from app.domain.customer import Password, PasswordHash
+from app.domain.outcome import HashingBusy
+
+
+@dataclass(kw_only=True)
+class PlainHasher(PasswordHasher):
+    """
+    Writes a password down as it is, for tests that should take no time.
+
+    Another `scheme` stands for other parameters; `busy` for a queue that is full.
+    """
+
+    scheme: str = "plain"
+    busy: bool = False
+
+    @override
+    async def hash(self, password: Password) -> PasswordHash:
+        self._admit()
+        return PasswordHash(f"${self.scheme}${password.value}")
+
+    @override
+    async def verify(self, password: Password, hashed: PasswordHash | None) -> bool:
+        self._admit()
+        return hashed is not None and hashed.split("$", 2)[2:] == [password.value]
+
+    @override
+    def outdated(self, hashed: PasswordHash) -> bool:
+        return not hashed.startswith(f"${self.scheme}$")
+
+    def _admit(self) -> None:
+        if self.busy:
+            raise HashingBusy("The queue is full", retry_after=timedelta(seconds=1))
