@@ -1,0 +1,199 @@
+"""
+Access tokens: JSON Web Tokens after RFC 9068, signed with HMAC-SHA256.
+
+What a token says is believed only when it is exactly what we would have written ourselves: the
+header is compared and not interpreted, the claims are ours and no others, each of its one type.
+PyJWT encodes and checks the signature; it never looks at a clock and never sees a claim.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+from uuid import UUID, uuid4
+
+from jwt import PyJWS, PyJWTError
+from typing_extensions import override
+
+from app.application.gateway import AccessToken, NewId, TokenIssuer
+from app.domain.access import ApiKeyId, CustomerPrincipal, Principal, Scope, ServicePrincipal
+from app.domain.customer import CustomerId, Role
+from app.domain.outcome import InvalidToken
+from app.domain.session import SessionId
+from app.infra.security.signing_keys import SigningKeys
+
+ALGORITHM = "HS256"
+TYPE = "at+jwt"
+TOKEN_MAX = 4096
+LEEWAY = timedelta(seconds=5)
+
+# Three parts in base64url without padding (RFC 7515, section 3.1), the last a SHA-256.
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}", re.ASCII)
+_SERVICE = re.compile(r"key:([a-z0-9]{1,32})", re.ASCII)
+_COMMON_CLAIMS = frozenset({"iss", "aud", "sub", "jti", "iat", "exp"})
+_CUSTOMER_CLAIMS = _COMMON_CLAIMS | {"sid", "role"}
+_SERVICE_CLAIMS = _COMMON_CLAIMS | {"scope"}
+
+
+class JwtTokenIssuer(TokenIssuer):
+    """
+    Signs tokens for customers (`sub`, `sid`, `role`) and for services (`sub` = `key:<id>`,
+    `scope`).
+
+    `service_ttl` is at most `ttl`, and equal to it unless given.
+    """
+
+    def __init__(
+        self,
+        *,
+        keys: SigningKeys,
+        issuer: str,
+        audience: str,
+        ttl: timedelta = timedelta(minutes=15),
+        service_ttl: timedelta | None = None,
+        new_id: NewId = uuid4,
+    ) -> None:
+        """
+        Hold what all tokens have in common.
+
+        :raises ValueError: if tokens would not live for at least one second, or those of services
+            longer than those of customers
+        """
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._ttl = ttl
+        self._service_ttl = ttl if service_ttl is None else service_ttl
+        self._new_id = new_id
+        self._jws = PyJWS(algorithms=[ALGORITHM], options={"enforce_minimum_key_length": True})
+        if not timedelta(seconds=1) <= self._service_ttl <= ttl:
+            raise ValueError("Tokens live for a second or more, those of services no longer")
+
+    @override
+    def issue(self, principal: Principal, *, now: datetime) -> AccessToken:
+        match principal:
+            case CustomerPrincipal():
+                ttl = self._ttl
+                claims = {
+                    "sub": str(principal.customer_id),
+                    "sid": str(principal.session_id),
+                    "role": principal.role.value,
+                }
+            case ServicePrincipal():
+                ttl = self._service_ttl
+                claims = {
+                    "sub": f"key:{principal.key_id}",
+                    "scope": " ".join(sorted(principal.scopes)),
+                }
+            case _:
+                assert_never(principal)
+        issued_at = int(now.timestamp())
+        key_id, secret = self._keys.signer
+        payload = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            **claims,
+            "jti": str(self._new_id()),
+            "iat": issued_at,
+            "exp": issued_at + _seconds(ttl),
+        }
+        value = self._jws.encode(
+            json.dumps(payload, separators=(",", ":")).encode(),
+            secret,
+            ALGORITHM,
+            headers=_header(key_id),
+        )
+        return AccessToken(value=value, expires_in=timedelta(seconds=_seconds(ttl)))
+
+    @override
+    def verify(self, token: str, *, now: datetime) -> Principal:
+        claims = self._claims(token)
+        names = frozenset(claims)
+        if names == _CUSTOMER_CLAIMS:
+            self._check_common(claims, ttl=self._ttl, now=now)
+            return CustomerPrincipal(
+                customer_id=CustomerId(_uuid(claims["sub"])),
+                session_id=SessionId(_uuid(claims["sid"])),
+                role=_role(claims["role"]),
+            )
+        if names == _SERVICE_CLAIMS:
+            self._check_common(claims, ttl=self._service_ttl, now=now)
+            return ServicePrincipal(key_id=_key_id(claims["sub"]), scopes=_scopes(claims["scope"]))
+        raise InvalidToken("The claims are not those of an access token")
+
+    def _claims(self, token: str) -> Mapping[str, Any]:
+        """Return the claims of a token that one of our keys has signed."""
+        if len(token) > TOKEN_MAX or _COMPACT.fullmatch(token) is None:
+            raise InvalidToken("This is not an access token")
+        try:
+            header = self._jws.get_unverified_header(token)
+            key_id = header.get("kid", "")
+            if key_id not in self._keys or header != _header(key_id) | {"alg": ALGORITHM}:
+                raise InvalidToken("The header is not that of an access token")
+            payload = self._jws.decode(token, self._keys[key_id], algorithms=[ALGORITHM])
+            claims = json.loads(payload)
+        # Besides PyJWT's: no JSON, no UTF-8, absurdly long numbers; and absurdly deep nesting.
+        except (PyJWTError, ValueError, RecursionError) as error:
+            raise InvalidToken("The access token is malformed or not signed by us") from error
+        if not isinstance(claims, dict):
+            raise InvalidToken("The claims are not those of an access token")
+        return claims
+
+    def _check_common(self, claims: Mapping[str, Any], *, ttl: timedelta, now: datetime) -> None:
+        if claims["iss"] != self._issuer or claims["aud"] != self._audience:
+            raise InvalidToken("The access token was issued by or for somebody else")
+        _uuid(claims["jti"])
+        issued_at, expires_at = claims["iat"], claims["exp"]
+        # Not isinstance: a bool is an int.
+        if type(issued_at) is not int or type(expires_at) is not int:
+            raise InvalidToken("The times of the access token are not whole seconds")
+        if not 0 < expires_at - issued_at <= _seconds(ttl):
+            raise InvalidToken("The access token claims a life that we do not grant")
+        if issued_at > (now + LEEWAY).timestamp():
+            raise InvalidToken("The access token comes from the future")
+        if expires_at <= now.timestamp():
+            raise InvalidToken("The access token has expired")
+
+
+def _header(key_id: str) -> dict[str, str]:
+    return {"typ": TYPE, "kid": key_id}
+
+
+def _seconds(ttl: timedelta) -> int:
+    return int(ttl.total_seconds())
+
+
+def _uuid(claim: object) -> UUID:
+    """Parse an id as we write it: other spellings of the same UUID are not ours."""
+    try:
+        if isinstance(claim, str) and str(value := UUID(claim)) == claim:
+            return value
+    except ValueError:
+        pass
+    raise InvalidToken("The access token names a thing by what is not its id")
+
+
+def _key_id(claim: object) -> ApiKeyId:
+    if isinstance(claim, str) and (match := _SERVICE.fullmatch(claim)) is not None:
+        return ApiKeyId(match[1])
+    raise InvalidToken("The access token names no API key")
+
+
+def _role(claim: object) -> Role:
+    try:
+        if isinstance(claim, str):
+            return Role(claim)
+    except ValueError:
+        pass
+    raise InvalidToken("The access token names an unknown role")
+
+
+def _scopes(claim: object) -> frozenset[Scope]:
+    """Parse scopes separated by one space each (RFC 6749, section 3.3); none are an empty text."""
+    try:
+        if isinstance(claim, str):
+            return frozenset(Scope(name) for name in claim.split(" ")) if claim else frozenset()
+    except ValueError:
+        pass
+    raise InvalidToken("The access token names an unknown scope")
