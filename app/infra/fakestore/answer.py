@@ -60,7 +60,8 @@ async def _read_body(response: httpx2.Response, *, limit: int) -> bytes:
             body += chunk[:room] if gunzip is None else _inflate(gunzip, chunk, room=room)
             if len(body) > limit:
                 raise CallFailed(CallOutcome.TOO_LARGE, f"more than {limit} bytes")
-    if gunzip is not None and not gunzip.eof:
+    # No bytes at all are an empty body, whatever encoding it is said to be in.
+    if gunzip is not None and response.num_bytes_downloaded and not gunzip.eof:
         raise CallFailed(CallOutcome.GARBAGE, "the compressed body is cut off")
     return bytes(body)
 

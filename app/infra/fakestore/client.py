@@ -53,5 +53,6 @@ class _NoCookies(CookieJar):
 
 
 async def _forget_location(response: httpx2.Response) -> None:
-    # The client looks at where a redirect points even if it does not follow it.
+    # The client looks at where a redirect points even if it does not follow it, and raises what
+    # is no HTTPError for "http://xn--0..0" or ":a:?b".
     response.headers.pop("location", None)

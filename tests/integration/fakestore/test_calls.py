@@ -94,7 +94,7 @@ class TestRequest:
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
     @pytest.mark.parametrize(
         "location",
-        ["http://169.254.169.254/", "/products/6", "http://xn--/", "http://[::1", "\x7f", "//"],
+        ["http://169.254.169.254/", "/products/6", "http://xn--0..0/", ":a:?b", "http://[::1", ""],
     )
     async def test_follows_no_redirect(self, status: int, location: str) -> None:
         upstream = Scripted(answer(status=status, headers={"Location": location}))
@@ -242,7 +242,7 @@ class TestDeadline:
         assert observer.calls == [(Operation.FIND, CallOutcome.TIMEOUT, 0)]
 
     async def test_ends_the_pause_between_tries(self) -> None:
-        options = CatalogOptions(deadline_s=0.05, queue_timeout_s=0.01)
+        options = CatalogOptions(deadline_s=0.05, queue_timeout_s=0.01, backoff_base_s=0.01)
 
         class Frozen(ManualTime):
             @override
