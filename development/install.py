@@ -99,6 +99,7 @@ def run(command: Sequence[str | Path], *, what: str, count: int | None = None) -
             stderr=subprocess.STDOUT,
             cwd=ROOT,
             env=clean_environment(os.environ),
+            close_fds=False,  # the lock goes along: should we be killed, pip still holds it
         )
         try:
             _wait(process, what=what, count=count)
@@ -228,6 +229,7 @@ def hold_lock(path: Path) -> IO[str]:
     """Wait until no other run installs here, and keep it so until the file is closed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("w")
+    os.set_inheritable(file.fileno(), True)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

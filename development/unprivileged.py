@@ -9,17 +9,24 @@ capabilities (another kernel, a container without them) the ordinary permissions
 import ctypes
 import os
 import sys
-from contextlib import suppress
 
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAP_DAC_OVERRIDE = 1
 CAPABILITY_VERSION_3 = 0x20080522
 
 
-def keep_passage() -> None:
-    """Keep CAP_DAC_OVERRIDE, and nothing else, over the coming exec (capabilities(7)).
+def keep_capabilities() -> bool:
+    """Keep all capabilities over the change of user, also for access(2); say whether we may."""
+    if sys.platform != "linux":
+        return False
+    return not ctypes.CDLL(None).prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
+
+
+def keep_only_passage() -> None:
+    """Drop all capabilities but CAP_DAC_OVERRIDE, which stays over the coming exec.
 
     :raises OSError: if the kernel does not let us
     """
@@ -30,21 +37,18 @@ def keep_passage() -> None:
     if libc.capset(header, sets) or libc.prctl(
         PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_OVERRIDE, 0, 0
     ):
-        raise OSError(ctypes.get_errno(), "capabilities cannot be kept")
+        raise OSError(ctypes.get_errno(), "capabilities cannot be dropped")
 
 
 def main() -> None:
     """Change the user for good, then the program."""
     uid, gid = int(sys.argv[1]), int(sys.argv[2])
-    linux = sys.platform == "linux"
-    if linux:
-        ctypes.CDLL(None).prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    kept = keep_capabilities()
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
-    if linux:
-        with suppress(OSError):
-            keep_passage()
+    if kept:
+        keep_only_passage()
     os.execv(sys.argv[3], sys.argv[3:])  # noqa: S606 - the caller's own command
 
 
