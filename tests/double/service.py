@@ -1,0 +1,86 @@
+"""The whole service in memory: real use cases and tokens on doubles of everything outside."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from app.application.assembly import Collaborators, Rules, assemble
+from app.application.use_cases import UseCases
+from app.domain.access import ApiKey, PresentedApiKey, Scope
+from app.domain.customer import Customer, Role
+from app.domain.throttle import AccessThrottles, ThrottleRule
+from app.infra.security.api_key import new_api_key
+from app.infra.security.refresh_token import HmacRefreshTokenSource
+from app.infra.security.signing_keys import SigningKeys
+from app.infra.security.token import JwtTokenIssuer
+from tests import make
+from tests.double.catalog import StubCatalog
+from tests.double.clock import ManualClock
+from tests.double.hasher import PlainHasher
+from tests.double.storage import InMemoryStorage
+from tests.double.tasks import DeferredTasks
+
+PASSWORD = "correct horse battery staple"
+KEYS = {"test": b"a-secret-that-only-tests-know-0123456789"}
+DEVELOPMENT_KEY = PresentedApiKey.parse("aiq_test_" + "7e" * 32)
+THROTTLES = AccessThrottles(
+    sign_in_email=ThrottleRule(limit=10, window=5 * make.MINUTE),
+    sign_in_ip=ThrottleRule(limit=30, window=5 * make.MINUTE),
+    sign_up_ip=ThrottleRule(limit=20, window=make.HOUR),
+)
+
+
+@dataclass(kw_only=True)
+class Service:
+    """The service and the doubles it runs on; `use_cases` is what a caller sees."""
+
+    catalog: StubCatalog = field(default_factory=StubCatalog)
+    storage: InMemoryStorage = field(default_factory=InMemoryStorage)
+    clock: ManualClock = field(default_factory=lambda: ManualClock(make.NOW))
+    tasks: DeferredTasks = field(default_factory=DeferredTasks)
+    hasher: PlainHasher = field(default_factory=PlainHasher)
+    throttles: AccessThrottles = THROTTLES
+    pending_max: int = 3
+    token_ttl: timedelta = 15 * make.MINUTE
+    use_cases: UseCases = field(init=False)
+    tokens: JwtTokenIssuer = field(init=False)
+
+    def __post_init__(self) -> None:
+        keys = SigningKeys(KEYS)
+        self.tokens = JwtTokenIssuer(
+            keys=keys, issuer="favorites", audience="favorites", ttl=self.token_ttl
+        )
+        self.use_cases = assemble(
+            Collaborators(
+                uow=self.storage,
+                catalog=self.catalog,
+                hasher=self.hasher,
+                tokens=self.tokens,
+                refresh_tokens=HmacRefreshTokenSource(keys=keys),
+                tasks=self.tasks,
+                clock=self.clock,
+                new_id=make.uuid,
+                new_api_key=new_api_key,
+            ),
+            Rules(
+                cache=make.CACHE_POLICY,
+                session=make.SESSION_POLICY,
+                throttles=self.throttles,
+                common_passwords=frozenset({"password1234"}),
+                pending_max=self.pending_max,
+                development_key=ApiKey(
+                    id=DEVELOPMENT_KEY.id,
+                    name="development",
+                    secret_hash=DEVELOPMENT_KEY.secret_hash,
+                    scopes=frozenset(Scope),
+                    created_at=make.NOW,
+                ),
+            ),
+        )
+
+    async def customer(self, *, role: Role = Role.CUSTOMER, name: str = "Ana Souza") -> Customer:
+        """Store a customer whose password is `PASSWORD`."""
+        stored = make.customer(name=name, role=role)
+        async with self.storage() as work:
+            await work.customers.add(stored)
+            await work.commit()
+        return stored

@@ -1,0 +1,8 @@
+import pytest
+
+from tests.double.service import Service
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
