@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -353,7 +353,9 @@ def _member(family: str, name: str, age: int) -> Customer:
     return make.customer(name=family + name, created_at=NOW + age * TICK)
 
 
-def _pages(uow: UnitOfWorkFactory, family: str, sort: CustomerSort, limit: int) -> Any:
+def _pages(
+    uow: UnitOfWorkFactory, family: str, sort: CustomerSort, limit: int
+) -> Callable[[Position | None], Awaitable[Page[Customer]]]:
     async def page_after(after: Position | None) -> Page[Customer]:
         query = CustomerQuery(name=family, sort=sort, limit=limit, after=after)
         return await see(uow, lambda work: work.customers.list_page(query))

@@ -162,7 +162,7 @@ class InMemoryProductRepository(ProductRepository):
 
     @override
     async def price_history(self, product_id: ProductId) -> Sequence[PricePoint]:
-        return self._transaction.tables.prices.get(product_id, ())
+        return list(self._transaction.tables.prices.get(product_id, ()))
 
     @override
     async def purge_unknown(self, *, now: datetime) -> int:
