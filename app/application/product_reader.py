@@ -5,7 +5,7 @@ The catalog through its cache: stale-while-revalidate, stale-if-error (RFC 5861)
     ---------+---------------------------------------------------+-----------------------------
     fresh    | the copy                                          | the copies
     stale    | the copy at once, one refresh in the background   | likewise
-    expired  | ask; if that fails the copy, stale                | the copies, refresh (*)
+    expired  | ask; if that fails, or just has, the copy, stale  | the copies, refresh (*)
     absent   | ask; "no such product" is an answer, "not now" is | (none)
              | another
 
@@ -39,6 +39,7 @@ from app.domain.product import (
     ProductId,
     ProductQuery,
     ProductReading,
+    RefreshState,
     ServedFrom,
     UnknownProduct,
 )
@@ -118,9 +119,11 @@ class ProductReader:
                     self._start(self._about(known.product.id))
                 return self._served(known, ServedFrom.STALE_WHILE_REVALIDATE)
             case Freshness.EXPIRED:
-                if known.refresh.blocked(now):
-                    return self._served(known, ServedFrom.STALE_IF_ERROR)
-                return await self._revalidate(known)
+                if not self._failed_lately(known.refresh, now):
+                    return await self._revalidate(known)
+                if known.refresh.claimable(now):
+                    self._start(self._about(known.product.id))
+                return self._served(known, ServedFrom.STALE_IF_ERROR)
 
     async def _revalidate(self, known: CachedProduct) -> ProductReading:
         question = self._about(known.product.id)
@@ -171,14 +174,18 @@ class ProductReader:
         page: Page[CachedProduct],
         now: datetime,
     ) -> CatalogReading:
-        if state.refresh.blocked(now):
-            return await self._list_despite(
-                unavailable_until(state.refresh.blocked_until, now=now), page, state.age(now)
-            )
+        age = state.age(now)
         question = self._about_everything(now)
+        if self._failed_lately(state.refresh, now) and await self._anything_known(page, age):
+            if state.refresh.claimable(now):
+                self._start(question)
+            return self._listed(page, age, ServedFrom.STALE_IF_ERROR)
         match await self._join(question):
             case Unavailable() as failure:
-                return await self._list_despite(failure, page, state.age(now))
+                if await self._anything_known(page, age):
+                    return self._listed(page, age, ServedFrom.STALE_IF_ERROR)
+                self.observer.refused()
+                raise _again(failure)
             case Answer(asked=asked):
                 renewed, page = await self._list_known(query)
                 return self._listed(
@@ -188,16 +195,12 @@ class ProductReader:
                     collapsed=asked is not question,
                 )
 
-    async def _list_despite(
-        self, failure: Unavailable, page: Page[CachedProduct], age: timedelta | None
-    ) -> CatalogReading:
-        """Serve what is known; an empty page is an answer only if anything is."""
-        if age is None and not page.items:
-            _, anything = await self._list_known(ProductQuery(limit=1))
-            if not anything.items:
-                self.observer.refused()
-                raise _again(failure)
-        return self._listed(page, age, ServedFrom.STALE_IF_ERROR)
+    async def _anything_known(self, page: Page[CachedProduct], age: timedelta | None) -> bool:
+        """Whether an empty page would be an answer, too."""
+        if page.items or age is not None:
+            return True
+        _, anything = await self._list_known(ProductQuery(limit=1))
+        return bool(anything.items)
 
     async def _list_known(self, query: ProductQuery) -> tuple[CatalogState, Page[CachedProduct]]:
         async with self.uow() as work:
@@ -244,6 +247,16 @@ class ProductReader:
                 return product
             case _:
                 return None
+
+    def _failed_lately(self, refresh: RefreshState, now: datetime) -> bool:
+        """
+        Whether the last attempt failed, and that is no older news than a fresh copy may be.
+
+        Then it has been fetched first already, so to say: the next attempt is made behind the
+        reader's back, and an outage costs one reader a wait and not each of them.
+        """
+        failed_until = refresh.blocked_until
+        return failed_until is not None and now <= failed_until + self.policy.soft_ttl
 
     def _about(self, product_id: ProductId) -> ProductQuestion:
         return ProductQuestion(id=product_id, policy=self.policy)

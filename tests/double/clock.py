@@ -1,0 +1,25 @@
+"""Time that passes when a test says so."""
+
+import asyncio
+from datetime import datetime, timedelta
+
+from tests import make
+
+
+class ManualClock:
+    """Shows the same time until it is advanced."""
+
+    def __init__(self, now: datetime = make.NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, by: timedelta) -> None:
+        """Let time pass."""
+        self.now += by
+
+    async def sleep(self, seconds: float) -> None:
+        """Let the time pass that somebody would have slept, and others have their turn."""
+        self.advance(timedelta(seconds=seconds))
+        await asyncio.sleep(0)

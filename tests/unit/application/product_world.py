@@ -1,0 +1,134 @@
+"""One catalog, one storage, and as many processes that read through the cache as a test wants."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from typing_extensions import override
+
+from app.application.cache_observer import CacheObserver
+from app.application.leased_call import Sleep
+from app.application.product_reader import ProductReader
+from app.domain.product import (
+    CachedProduct,
+    CatalogState,
+    Product,
+    ProductId,
+    ServedFrom,
+    UnknownProduct,
+)
+from tests import make
+from tests.double.catalog import StubCatalog
+from tests.double.clock import ManualClock
+from tests.double.storage import InMemoryStorage
+from tests.double.tasks import DeferredTasks
+
+T = TypeVar("T")
+
+POLICY = make.CACHE_POLICY
+FRESH = POLICY.soft_ttl
+STALE = POLICY.soft_ttl + make.SECOND
+EXPIRED = POLICY.hard_ttl + make.SECOND
+FIVE = ProductId(5)
+
+
+class CountingObserver(CacheObserver):
+    """Counts what it hears."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    @override
+    def served(self, served_from: ServedFrom, *, collapsed: bool) -> None:
+        self.counts[served_from.value] += 1
+        self.counts["collapsed"] += collapsed
+
+    @override
+    def refused(self) -> None:
+        self.counts["refused"] += 1
+
+    @override
+    def asked(self, *, whole: bool, succeeded: bool) -> None:
+        self.counts[f"{'catalog' if whole else 'product'} {'ok' if succeeded else 'failed'}"] += 1
+
+
+class Process:
+    """A process of the service: its own reader and background work."""
+
+    def __init__(self, world: "World", *, sleep: Sleep | None) -> None:
+        self.tasks = DeferredTasks()
+        self.observer = CountingObserver()
+        self.reader = ProductReader(
+            uow=world.storage,
+            catalog=world.catalog,
+            tasks=self.tasks,
+            clock=world.clock,
+            policy=POLICY,
+            observer=self.observer,
+            sleep=sleep or world.clock.sleep,
+        )
+
+
+class World:
+    """What all processes share."""
+
+    def __init__(self, *products: Product) -> None:
+        self.clock = ManualClock()
+        self.catalog = StubCatalog(*products)
+        self.storage = InMemoryStorage()
+
+    def process(self, *, sleep: Sleep | None = None) -> Process:
+        """Start a process; unless told otherwise, time passes while it sleeps."""
+        return Process(self, sleep=sleep)
+
+    async def known(self, *products: Product, age: timedelta = timedelta(0)) -> None:
+        """Store copies of products that have an age."""
+        async with self.storage() as work:
+            await work.products.store(products, asked_at=self.clock() - age)
+            await work.commit()
+
+    async def listed(self, *products: Product, age: timedelta = timedelta(0)) -> None:
+        """Store copies of the whole catalog that have an age."""
+        async with self.storage() as work:
+            asked_at = self.clock() - age
+            await work.products.store(products, asked_at=asked_at)
+            await work.products.note_complete_list([p.id for p in products], asked_at=asked_at)
+            await work.commit()
+
+    async def claimed(self, product_id: ProductId, *, until: datetime) -> None:
+        """Let another process hold the right to ask for a product."""
+        async with self.storage() as work:
+            await work.products.claim([product_id], now=self.clock(), until=until)
+            await work.commit()
+
+    async def row(self, product_id: ProductId) -> CachedProduct | UnknownProduct | None:
+        """Return what storage holds."""
+        async with self.storage() as work:
+            return await work.products.get(product_id)
+
+    async def state(self) -> CatalogState:
+        """Return what storage holds of the catalog as a whole."""
+        async with self.storage() as work:
+            return await work.products.catalog_state()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let other tasks have their turns until something is so."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("It did not come about")
+
+
+def begin(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    """Let something go on beside the test."""
+    return asyncio.ensure_future(work)
+
+
+async def turns(number: int = 20) -> None:
+    """Let other tasks have their turns."""
+    for _ in range(number):
+        await asyncio.sleep(0)

@@ -1,0 +1,378 @@
+"""Each cell of the table in `app.application.product_reader`, for one product."""
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from app.domain.outcome import CatalogUnavailable, ProductNotFound, StorageUnavailable
+from app.domain.product import CachedProduct, ProductReading, ServedFrom, UnknownProduct
+from tests import make
+from tests.unit.application.product_world import (
+    EXPIRED,
+    FIVE,
+    FRESH,
+    POLICY,
+    STALE,
+    World,
+    begin,
+)
+
+OLD = make.product(id=5, price="10.00")
+NEW = replace(OLD, price=Decimal("12.00"))
+
+
+class TestReadingAFreshProduct:
+    async def test_serves_the_copy_without_a_call(self) -> None:
+        world = World(NEW)
+        await world.known(OLD, age=FRESH)
+        process = world.process()
+
+        reading = await process.reader.read(FIVE)
+
+        assert reading.cached.product == OLD
+        assert (reading.served_from, reading.stale) == (ServedFrom.HIT, False)
+        assert process.tasks.kept == []
+        assert world.catalog.calls == 0
+        assert process.observer.counts == {"hit": 1, "collapsed": 0}
+
+
+class TestReadingAStaleProduct:
+    async def test_serves_the_copy_and_asks_afterwards(self) -> None:
+        world = World(NEW)
+        await world.known(OLD, age=STALE)
+        process = world.process()
+
+        reading = await process.reader.read(FIVE)
+
+        assert reading.cached.product == OLD
+        assert (reading.served_from, reading.stale) == (ServedFrom.STALE_WHILE_REVALIDATE, True)
+        assert world.catalog.calls == 0
+        await process.tasks.run()
+        reading = await process.reader.read(FIVE)
+        assert reading.cached == make.cached_product(product=NEW)
+        assert reading.served_from is ServedFrom.HIT
+        assert world.catalog.found == [FIVE]
+
+    async def test_asks_once_for_many_readers(self) -> None:
+        world = World(NEW)
+        await world.known(OLD, age=STALE)
+        processes = [world.process(), world.process()]
+
+        for process in 100 * processes:
+            assert (await process.reader.read(FIVE)).cached.product == OLD
+        for process in processes:
+            await process.tasks.run()
+
+        assert world.catalog.found == [FIVE]
+
+    async def test_begins_nothing_while_another_process_asks(self) -> None:
+        world = World(NEW)
+        await world.known(OLD, age=STALE)
+        await world.claimed(FIVE, until=world.clock() + POLICY.lease)
+        process = world.process()
+
+        assert (await process.reader.read(FIVE)).stale
+        assert process.tasks.kept == []
+
+        world.clock.advance(POLICY.lease)
+        await process.reader.read(FIVE)
+        assert process.tasks.kept == ["product 5"]
+
+    async def test_asks_once_per_backoff_in_an_outage(self) -> None:
+        world = World(OLD)
+        await world.known(OLD, age=STALE)
+        world.catalog.down = True
+        processes = [world.process(), world.process()]
+
+        for _ in range(1000):
+            for process in processes:
+                assert (await process.reader.read(FIVE)).cached.product == OLD
+                await process.tasks.run()
+            world.clock.advance(POLICY.backoff / 100)
+
+        assert world.catalog.calls == 1000 / 100
+        assert sum(p.observer.counts["product failed"] for p in processes) == 10
+
+    async def test_serves_the_copy_if_there_is_no_room_for_background_work(self) -> None:
+        world = World(NEW)
+        await world.known(OLD, age=STALE)
+        process = world.process()
+        process.tasks.full = True
+
+        assert (await process.reader.read(FIVE)).cached.product == OLD
+
+
+class TestReadingAnExpiredProduct:
+    async def test_asks_first(self) -> None:
+        world = World(NEW)
+        await world.known(OLD, age=EXPIRED)
+        process = world.process()
+
+        reading = await process.reader.read(FIVE)
+
+        assert reading.cached == make.cached_product(product=NEW)
+        assert (reading.served_from, reading.stale) == (ServedFrom.REVALIDATED, False)
+        assert not reading.collapsed
+
+    async def test_serves_the_copy_if_that_fails(self) -> None:
+        world = World()
+        await world.known(OLD, age=EXPIRED)
+        world.catalog.down = True
+
+        reading = await world.process().reader.read(FIVE)
+
+        assert reading.cached.product == OLD
+        assert (reading.served_from, reading.stale) == (ServedFrom.STALE_IF_ERROR, True)
+
+    async def test_does_not_wait_again_for_a_catalog_that_just_failed(self) -> None:
+        world = World()
+        await world.known(OLD, age=EXPIRED)
+        world.catalog.down = True
+        process = world.process()
+        await process.reader.read(FIVE)
+        world.catalog.hold()
+
+        for _ in range(10):
+            assert (await process.reader.read(FIVE)).served_from is ServedFrom.STALE_IF_ERROR
+        assert process.tasks.kept == []
+
+        world.clock.advance(POLICY.backoff)
+        assert (await process.reader.read(FIVE)).served_from is ServedFrom.STALE_IF_ERROR
+        assert process.tasks.kept == ["product 5"]
+
+    async def test_forgets_a_failure_as_it_would_a_copy(self) -> None:
+        world = World()
+        await world.known(OLD, age=EXPIRED)
+        world.catalog.down = True
+        process = world.process()
+        await process.reader.read(FIVE)
+
+        world.catalog.down = False
+        world.catalog.put(NEW)
+        world.clock.advance(POLICY.backoff + STALE)
+
+        assert (await process.reader.read(FIVE)).cached.product == NEW
+
+    async def test_serves_the_copy_if_there_is_no_room_to_ask(self) -> None:
+        world = World(NEW)
+        await world.known(OLD, age=EXPIRED)
+        process = world.process()
+        process.tasks.full = True
+
+        assert (await process.reader.read(FIVE)).served_from is ServedFrom.STALE_IF_ERROR
+
+
+class TestReadingAnUnknownProduct:
+    async def test_asks(self) -> None:
+        world = World(NEW)
+        process = world.process()
+
+        reading = await process.reader.read(FIVE)
+
+        assert reading.cached == await world.row(FIVE) == make.cached_product(product=NEW)
+        assert (reading.served_from, reading.stale) == (ServedFrom.MISS, False)
+        assert not reading.collapsed
+        assert process.observer.counts == {"miss": 1, "collapsed": 0, "product ok": 1}
+
+    async def test_remembers_for_a_while_that_there_is_none(self) -> None:
+        world = World()
+        process = world.process()
+        for _ in range(3):
+            with pytest.raises(ProductNotFound):
+                await process.reader.read(FIVE)
+        assert world.catalog.calls == 1
+        assert process.observer.counts["negative-hit"] == 2
+
+        world.catalog.put(NEW)
+        world.clock.advance(POLICY.negative_ttl)
+        assert (await process.reader.read(FIVE)).cached.product == NEW
+
+    async def test_fails_at_once_while_a_failure_is_recent(self) -> None:
+        world = World(NEW)
+        world.catalog.down = True
+        process = world.process()
+        with pytest.raises(CatalogUnavailable) as first:
+            await process.reader.read(FIVE)
+        assert first.value.retry_after == POLICY.backoff
+
+        world.clock.advance(10 * make.SECOND)
+        with pytest.raises(CatalogUnavailable) as second:
+            await world.process().reader.read(FIVE)
+        assert second.value.retry_after == POLICY.backoff - 10 * make.SECOND
+        assert world.catalog.calls == 1
+
+        world.catalog.down = False
+        world.clock.advance(POLICY.backoff)
+        assert (await process.reader.read(FIVE)).served_from is ServedFrom.MISS
+        assert process.observer.counts["refused"] == 1
+
+    @pytest.mark.parametrize(
+        ("wish", "pause"),
+        [
+            (timedelta(0), POLICY.backoff),
+            (2 * make.MINUTE, 2 * make.MINUTE),
+            (365 * make.DAY, 5 * make.MINUTE),
+        ],
+    )
+    async def test_obeys_the_catalogs_wish_for_a_pause_within_reason(
+        self, wish: timedelta, pause: timedelta
+    ) -> None:
+        world = World(NEW)
+        world.catalog.down = True
+        world.catalog.retry_after = wish
+
+        with pytest.raises(CatalogUnavailable) as failure:
+            await world.process().reader.read(FIVE)
+
+        assert failure.value.retry_after == pause
+        row = await world.row(FIVE)
+        assert isinstance(row, UnknownProduct)
+        assert row.refresh.blocked_until == world.clock() + pause
+
+    async def test_fails_if_there_is_no_room_to_ask(self) -> None:
+        process = World(NEW).process()
+        process.tasks.full = True
+
+        with pytest.raises(CatalogUnavailable):
+            await process.reader.read(FIVE)
+
+
+class TestAKnownProductThatTheCatalogDenies:
+    async def test_is_served_still_after_one_odd_answer(self) -> None:
+        world = World()
+        await world.known(OLD, age=EXPIRED)
+        process = world.process()
+
+        reading = await process.reader.read(FIVE)
+
+        assert reading.cached.product == OLD
+        assert reading.stale
+        row = await world.row(FIVE)
+        assert isinstance(row, CachedProduct)
+        assert row.missing_since == world.clock()
+
+    async def test_is_not_asked_about_again_at_once(self) -> None:
+        world = World()
+        await world.known(OLD, age=STALE)
+        process = world.process()
+
+        for _ in range(10):
+            await process.reader.read(FIVE)
+            await process.tasks.run()
+
+        assert world.catalog.calls == 1
+
+    async def test_is_as_before_if_the_next_answer_is_a_good_one(self) -> None:
+        world = World()
+        await world.known(OLD, age=STALE)
+        process = world.process()
+        await process.reader.read(FIVE)
+        await process.tasks.run()
+
+        world.catalog.put(NEW)
+        world.clock.advance(POLICY.backoff)
+        await process.reader.read(FIVE)
+        await process.tasks.run()
+
+        assert await world.row(FIVE) == make.cached_product(product=NEW, fetched_at=world.clock())
+
+    async def test_is_removed_by_a_later_answer_and_keeps_its_last_copy(self) -> None:
+        world = World()
+        await world.known(OLD, age=STALE)
+        process = world.process()
+        for _ in range(2):
+            await process.reader.read(FIVE)
+            await process.tasks.run()
+            world.clock.advance(POLICY.backoff)
+
+        with pytest.raises(ProductNotFound):
+            await process.reader.read(FIVE)
+
+        row = await world.row(FIVE)
+        assert isinstance(row, CachedProduct)
+        assert (row.removed, row.product) == (True, OLD)
+        assert world.catalog.calls == 2
+
+    async def test_is_not_found_by_whoever_hears_it_second(self) -> None:
+        world = World()
+        await world.known(OLD, age=EXPIRED)
+        process = world.process()
+        await process.reader.read(FIVE)
+        world.clock.advance(POLICY.backoff + STALE)
+
+        with pytest.raises(ProductNotFound):
+            await process.reader.read(FIVE)
+
+
+async def _read_while_storage_fails(world: World) -> ProductReading:
+    world.catalog.hold()
+    reading = begin(world.process().reader.read(FIVE))
+    await world.catalog.asked.wait()
+    world.storage.available = False
+    world.catalog.release()
+    return await reading
+
+
+class TestReadingWhileStorageFails:
+    async def test_serves_what_was_fetched_although_it_cannot_be_kept(self) -> None:
+        world = World(NEW)
+
+        reading = await _read_while_storage_fails(world)
+
+        assert reading.cached == make.cached_product(product=NEW)
+        world.storage.available = True
+        assert isinstance(await world.row(FIVE), UnknownProduct)
+
+    async def test_tells_that_there_is_no_such_product_although_it_cannot_be_kept(self) -> None:
+        with pytest.raises(ProductNotFound):
+            await _read_while_storage_fails(World())
+
+    async def test_fails_for_the_catalogs_sake_if_that_fails_too(self) -> None:
+        world = World()
+        world.catalog.down = True
+
+        with pytest.raises(CatalogUnavailable):
+            await _read_while_storage_fails(world)
+
+    async def test_fails_if_the_row_cannot_be_read(self) -> None:
+        world = World(NEW)
+        world.storage.available = False
+
+        with pytest.raises(StorageUnavailable):
+            await world.process().reader.read(FIVE)
+        assert world.catalog.calls == 0
+
+
+class TestValidatingAProduct:
+    async def test_asks_whatever_is_remembered(self) -> None:
+        world = World()
+        process = world.process()
+        with pytest.raises(ProductNotFound):
+            await process.reader.read(FIVE)
+        world.catalog.put(NEW)
+        world.clock.advance(make.SECOND)
+
+        assert await process.reader.validate(FIVE) == NEW
+        assert (await process.reader.read(FIVE)).served_from is ServedFrom.HIT
+
+    async def test_tells_that_there_is_none(self) -> None:
+        assert await World().process().reader.validate(FIVE) is None
+
+    async def test_believes_a_copy_more_than_one_odd_answer(self) -> None:
+        world = World()
+        await world.known(OLD, age=STALE)
+
+        assert await world.process().reader.validate(FIVE) == OLD
+
+    async def test_fails_if_the_catalog_cannot_be_asked(self) -> None:
+        world = World()
+        world.catalog.down = True
+        process = world.process()
+
+        with pytest.raises(CatalogUnavailable):
+            await process.reader.validate(FIVE)
+        with pytest.raises(CatalogUnavailable):
+            await process.reader.validate(FIVE)
+        assert world.catalog.calls == 2
