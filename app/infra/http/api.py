@@ -1,0 +1,106 @@
+"""The HTTP application."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from app.application.use_cases import UseCases
+from app.domain.outcome import DomainError
+from app.infra.http import openapi, problem_page
+from app.infra.http.docs import add_docs
+from app.infra.http.methods import allowing
+from app.infra.http.middleware.access_log import AccessLog
+from app.infra.http.middleware.body_limit import BodyLimit
+from app.infra.http.middleware.client_address import ClientAddress
+from app.infra.http.middleware.cors import Cors
+from app.infra.http.middleware.cross_site import RefuseCrossSite
+from app.infra.http.middleware.error_boundary import ErrorBoundary
+from app.infra.http.middleware.head import HeadAsGet
+from app.infra.http.middleware.request_id import RequestId
+from app.infra.http.middleware.security_headers import SecurityHeaders
+from app.infra.http.middleware.target import CheckTarget
+from app.infra.http.options import HttpOptions
+from app.infra.http.paging import CursorCodec
+from app.infra.http.problem import RequestError, answer_problem
+from app.infra.http.router import auth, customers, favorites, health, products
+from app.infra.http.validation import (
+    answer_http_exception,
+    answer_invalid,
+    answer_unexpected,
+)
+
+VERSION = "1.0.0"
+
+
+def create_api(use_cases: AbstractAsyncContextManager[UseCases], options: HttpOptions) -> FastAPI:
+    """
+    Build the application; the use cases are entered when it starts and left when it stops.
+
+    They are in the state of every request as `use_cases`.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[dict[str, Any]]:
+        async with use_cases as wired:
+            yield {"use_cases": wired}
+
+    api = FastAPI(
+        title="Favorites",
+        version=VERSION,
+        description=openapi.DESCRIPTION,
+        openapi_tags=openapi.TAGS,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        middleware=_middleware(options),
+        generate_unique_id_function=openapi.operation_id,
+        exception_handlers={
+            DomainError: answer_problem,
+            RequestError: answer_problem,
+            RequestValidationError: answer_invalid,
+            HTTPException: allowing(answer_http_exception),
+            Exception: answer_unexpected,
+        },
+    )
+    api.state.options = options
+    api.state.cursors = CursorCodec(options.cursor_keys)
+    for module in (auth, customers, favorites, products, health, problem_page):
+        api.include_router(module.router)
+    schema = partial(openapi.document, api, api_key_header=options.api_key_header)
+    api.openapi = schema  # type: ignore[method-assign]  # FastAPI's documented way
+    if options.docs_enabled:
+        add_docs(api)
+    return api
+
+
+def _middleware(options: HttpOptions) -> list[Middleware]:
+    """
+    Return the layers around the routes, the outermost first.
+
+    The id comes first, since everything logs it; the log line is about the answer as it leaves;
+    headers are on refusals too; what refuses stands inside the boundary that words refusals, and
+    the body is read last, when nothing else speaks against the request.
+    """
+    cors = Middleware(
+        Cors, allowed_origins=options.allowed_origins, api_key_header=options.api_key_header
+    )
+    return [
+        Middleware(RequestId),
+        Middleware(AccessLog),
+        Middleware(ClientAddress, trusted=options.trusted_proxies),
+        Middleware(SecurityHeaders, https_only=options.cookie_secure),
+        *([cors] if options.allowed_origins else []),
+        Middleware(ErrorBoundary),
+        Middleware(CheckTarget),
+        Middleware(RefuseCrossSite, allowed_origins=options.allowed_origins),
+        Middleware(BodyLimit, limit=options.max_body_bytes),
+        Middleware(HeadAsGet),
+    ]

@@ -1,0 +1,282 @@
+"""Joining, coming and going."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Request, Response, status
+from pydantic import Field
+
+from app.application.access import SignedIn
+from app.application.use_case.exchange_api_key import ExchangeApiKey
+from app.application.use_case.refresh_session import RefreshSession
+from app.application.use_case.sign_in import SignIn
+from app.application.use_case.sign_out import SignOut
+from app.application.use_case.sign_up import SignUp
+from app.domain.customer import Customer
+from app.domain.outcome import (
+    CustomerOnly,
+    EmailTaken,
+    HashingBusy,
+    InvalidApiKey,
+    InvalidCredentials,
+    InvalidEmail,
+    InvalidName,
+    InvalidRefreshToken,
+    MissingCredentials,
+    TooManyAttempts,
+    WeakPassword,
+)
+from app.infra.http.middleware.client_address import client_ip
+from app.infra.http.openapi import PUBLIC, SIGNED_IN_ONLY, problems
+from app.infra.http.router.customer_schema import (
+    CustomerOut,
+    EmailIn,
+    GivenPassword,
+    NameIn,
+    NewPassword,
+)
+from app.infra.http.schema import In, Out
+from app.infra.http.security import (
+    ACCESS_COOKIE,
+    REFRESH_COOKIE,
+    SignedInCustomer,
+    cookie_values,
+    signed_in_customer,
+)
+from app.infra.http.strict_json import StrictRoute
+from app.infra.http.use_cases import use, wired
+
+REFRESH_PATH = "/auth"
+
+
+class SignUpIn(In):
+    """Somebody who wants an account."""
+
+    name: NameIn
+    email: EmailIn
+    password: NewPassword
+
+
+class SignInIn(In):
+    """Somebody who has an account."""
+
+    email: EmailIn
+    password: GivenPassword
+
+
+class RefreshIn(In):
+    """A refresh token from a client that keeps no cookies."""
+
+    refresh_token: Annotated[str, Field(max_length=1024)]
+
+
+class TokenIn(In):
+    """An API key to be exchanged."""
+
+    api_key: Annotated[str, Field(max_length=1024)]
+
+
+class SignedInOut(Out):
+    """A session that began or goes on; the refresh token is in its cookie."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105  # a kind of token
+    expires_in: Annotated[int, Field(description="Seconds until the access token expires.")]
+    customer: CustomerOut
+
+
+class TokenOut(Out):
+    """A token that stands for an API key (RFC 6749, section 5.1)."""
+
+    access_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105  # a kind of token
+    expires_in: Annotated[int, Field(description="Seconds until the token expires.")]
+    scope: Annotated[str, Field(description="The key's scopes, separated by spaces.")]
+
+
+_open = APIRouter(tags=["auth"], route_class=StrictRoute)
+_signed_in = APIRouter(
+    tags=["auth"], route_class=StrictRoute, dependencies=[Depends(signed_in_customer)]
+)
+
+
+@_open.post(
+    "/sign-up",
+    status_code=status.HTTP_201_CREATED,
+    response_model=CustomerOut,
+    summary="Open an account",
+    responses=problems(
+        InvalidName, InvalidEmail, WeakPassword, EmailTaken, TooManyAttempts, HashingBusy
+    ),
+    openapi_extra=PUBLIC,
+)
+async def sign_up(
+    body: SignUpIn,
+    request: Request,
+    response: Response,
+    use_case: Annotated[SignUp, Depends(use(lambda all_: all_.sign_up))],
+) -> Customer:
+    """Register as a customer. Signing in is another step."""
+    customer = await use_case(
+        name=body.name, email=body.email, password=body.password, ip=client_ip(request)
+    )
+    response.headers["Location"] = f"/customers/{customer.id}"
+    return customer
+
+
+@_open.post(
+    "/sign-in",
+    summary="Begin a session",
+    responses=problems(InvalidCredentials, TooManyAttempts, HashingBusy),
+    openapi_extra=PUBLIC,
+)
+async def sign_in(
+    body: SignInIn,
+    request: Request,
+    response: Response,
+    use_case: Annotated[SignIn, Depends(use(lambda all_: all_.sign_in))],
+) -> SignedInOut:
+    """
+    Prove who you are by e-mail and password.
+
+    The access token is in the answer and in the cookie `access_token`; the refresh token only in
+    the cookie `refresh_token`. An unknown address and a wrong password get the same answer.
+    """
+    signed_in = await use_case(
+        email=body.email,
+        password=body.password,
+        ip=client_ip(request),
+        device=request.headers.get("user-agent", ""),
+    )
+    return _welcome(request, response, signed_in)
+
+
+def presented_refresh_token(request: Request, body: RefreshIn | None = None) -> str:
+    """
+    Return the refresh token that is shown by cookie or in the body.
+
+    :raises MissingCredentials: if there is none
+    :raises InvalidRefreshToken: if there are several that differ
+    """
+    shown = {*cookie_values(request, REFRESH_COOKIE), *([body.refresh_token] if body else [])}
+    if not shown:
+        raise MissingCredentials("Send the cookie of sign-in, or `refresh_token` in the body.")
+    if len(shown) > 1:
+        raise InvalidRefreshToken("The request shows several refresh tokens that differ.")
+    return shown.pop()
+
+
+@_open.post(
+    "/refresh",
+    summary="Go on with a session",
+    responses=problems(MissingCredentials, InvalidRefreshToken),
+    openapi_extra=PUBLIC,
+)
+async def refresh_session(
+    request: Request,
+    response: Response,
+    refresh_token: Annotated[str, Depends(presented_refresh_token)],
+    use_case: Annotated[RefreshSession, Depends(use(lambda all_: all_.refresh_session))],
+) -> SignedInOut:
+    """
+    Exchange the refresh token for its successor and a new access token.
+
+    A refresh token is good for once. One that is shown again ends its session, for it was stolen;
+    only the last one is forgiven for ten seconds, in case the answer got lost.
+    """
+    return _welcome(request, response, await use_case(refresh_token=refresh_token))
+
+
+@_signed_in.post(
+    "/sign-out",
+    status_code=status.HTTP_204_NO_CONTENT,
+    summary="End the session",
+    responses=problems(CustomerOnly),
+    openapi_extra=SIGNED_IN_ONLY,
+)
+async def sign_out(
+    request: Request,
+    response: Response,
+    principal: SignedInCustomer,
+    use_case: Annotated[SignOut, Depends(use(lambda all_: all_.sign_out))],
+) -> None:
+    """End the session of the token that is shown, and delete the cookies."""
+    await use_case(principal=principal)
+    _set_cookie(request, response, ACCESS_COOKIE, "", path="/", max_age=0)
+    _set_cookie(request, response, REFRESH_COOKIE, "", path=REFRESH_PATH, max_age=0)
+
+
+def presented_api_key(request: Request, body: TokenIn | None = None) -> str:
+    """
+    Return the API key that is shown in its header or in the body.
+
+    :raises MissingCredentials: if there is none
+    :raises InvalidApiKey: if there are several that differ
+    """
+    in_header = request.headers.getlist(request.app.state.options.api_key_header)
+    shown = {*in_header, *([body.api_key] if body else [])}
+    if not shown:
+        raise MissingCredentials("Send the API key in its header, or as `api_key` in the body.")
+    if len(shown) > 1:
+        raise InvalidApiKey("The request shows several API keys that differ.")
+    return shown.pop()
+
+
+@_open.post(
+    "/token",
+    summary="Exchange an API key for a token",
+    responses=problems(MissingCredentials, InvalidApiKey),
+    openapi_extra={"security": [{"apiKey": []}, {}]},
+)
+async def exchange_api_key(
+    request: Request,
+    api_key: Annotated[str, Depends(presented_api_key)],
+    use_case: Annotated[ExchangeApiKey, Depends(use(lambda all_: all_.exchange_api_key))],
+) -> TokenOut:
+    """Get a short-lived Bearer token with the key's scopes, so that the key need not travel."""
+    principal = await wired(request).authenticate.by_api_key(api_key)
+    request.state.principal = principal
+    token = await use_case(principal=principal)
+    return TokenOut(
+        access_token=token.value,
+        expires_in=int(token.expires_in.total_seconds()),
+        scope=" ".join(sorted(principal.scopes)),
+    )
+
+
+def _welcome(request: Request, response: Response, signed_in: SignedIn) -> SignedInOut:
+    token, session = signed_in.access_token, signed_in.session
+    expires_in = int(token.expires_in.total_seconds())
+    idle = int((session.idle_expires_at - session.last_used_at).total_seconds())
+    _set_cookie(request, response, ACCESS_COOKIE, token.value, path="/", max_age=expires_in)
+    _set_cookie(
+        request,
+        response,
+        REFRESH_COOKIE,
+        signed_in.refresh_token,
+        path=REFRESH_PATH,
+        max_age=idle,
+    )
+    return SignedInOut(
+        access_token=token.value,
+        expires_in=expires_in,
+        customer=CustomerOut.model_validate(signed_in.customer),
+    )
+
+
+def _set_cookie(
+    request: Request, response: Response, name: str, value: str, *, path: str, max_age: int
+) -> None:
+    response.set_cookie(
+        name,
+        value,
+        max_age=max_age,
+        path=path,
+        secure=request.app.state.options.cookie_secure,
+        httponly=True,
+        samesite="lax",
+    )
+
+
+router = APIRouter(prefix="/auth")
+router.include_router(_open)
+router.include_router(_signed_in)

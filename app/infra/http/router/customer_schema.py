@@ -1,0 +1,67 @@
+"""How customers appear in requests and answers."""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from app.domain.customer import EMAIL_MAX, NAME_MAX, PASSWORD_MAX, PASSWORD_MIN, Email, Role
+from app.infra.http.schema import Out, TimeOut
+
+# The rules are the domain's; these only tell them to clients, and bound what has to be looked at.
+NameIn = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=4 * NAME_MAX,
+        json_schema_extra={"maxLength": NAME_MAX},
+        examples=["Ana Souza"],
+    ),
+]
+EmailIn = Annotated[
+    str,
+    Field(
+        min_length=3,
+        max_length=4 * EMAIL_MAX,
+        json_schema_extra={"format": "email", "maxLength": EMAIL_MAX},
+        examples=["ana@example.com"],
+    ),
+]
+NewPassword = Annotated[
+    str,
+    Field(
+        # A password is counted in its composed form, which may be shorter.
+        max_length=8 * PASSWORD_MAX,
+        json_schema_extra={
+            "minLength": PASSWORD_MIN,
+            "maxLength": PASSWORD_MAX,
+            "format": "password",
+        },
+        examples=["uma senha bem longa"],
+    ),
+]
+GivenPassword = Annotated[
+    str,
+    Field(
+        max_length=8 * PASSWORD_MAX,
+        json_schema_extra={"format": "password"},
+        examples=["uma senha bem longa"],
+    ),
+]
+
+
+def _address(email: object) -> object:
+    return email.value if isinstance(email, Email) else email
+
+
+class CustomerOut(Out):
+    """A customer."""
+
+    id: UUID
+    name: str
+    email: Annotated[
+        str, BeforeValidator(_address), WithJsonSchema({"type": "string", "format": "email"})
+    ]
+    role: Role
+    created_at: TimeOut
+    updated_at: TimeOut

@@ -1,0 +1,243 @@
+"""Products that a customer marked."""
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Response, status
+from pydantic import AfterValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from app.application.use_case.contains_favorites import ContainsFavorites
+from app.application.use_case.favorite_product import Favorited, FavoriteProduct
+from app.application.use_case.list_favorites import ListFavorites
+from app.application.use_case.read_favorite import ReadFavorite
+from app.application.use_case.read_profile import ReadProfile
+from app.application.use_case.remove_favorite import RemoveFavorite
+from app.domain.access import Scope
+from app.domain.customer import CustomerId
+from app.domain.favorite import FavoriteQuery, FavoriteSort, FavoriteStatus
+from app.domain.outcome import (
+    CustomerNotFound,
+    CustomerOnly,
+    FavoriteNotFound,
+    FavoritesFull,
+    InsufficientScope,
+    ProductNotFound,
+    TooManyPending,
+)
+from app.domain.product import ProductId
+from app.infra.http.openapi import problems
+from app.infra.http.paging import FirstPage, PageOut, Paging
+from app.infra.http.router.customer_schema import CustomerOut
+from app.infra.http.router.favorite_schema import ContainsOut, FavoriteOut, StaleCheck
+from app.infra.http.schema import Out, ProductIdIn, Text, parse_product_id
+from app.infra.http.security import own_customer
+from app.infra.http.strict_json import StrictRoute
+from app.infra.http.use_cases import use
+
+_CONTAINS_MAX = 100
+
+_guard = own_customer(read=Scope.FAVORITES_READ, write=Scope.FAVORITES_WRITE)
+router = APIRouter(
+    prefix="/customers/{id}",
+    tags=["favorites"],
+    route_class=StrictRoute,
+    dependencies=[Depends(_guard)],
+)
+OwnCustomer = Annotated[CustomerId, Depends(_guard)]
+ProductPath = Annotated[ProductIdIn, Path(description="A product's id in the catalog.")]
+_GUARDED = (CustomerNotFound, InsufficientScope, CustomerOnly)
+
+
+class FavoriteFilters:
+    """The conditions of a list of favorites."""
+
+    def __init__(
+        self,
+        customer_id: OwnCustomer,
+        category: Annotated[Text | None, Query(max_length=200)] = None,
+        q: Annotated[
+            Text | None, Query(max_length=200, description="Part of a title, case aside.")
+        ] = None,
+        sort: Annotated[FavoriteSort, Query()] = FavoriteSort.NEWEST,
+    ) -> None:
+        self._conditions = FavoriteQuery(
+            customer_id=customer_id, category=category, q=q, sort=sort
+        )
+
+    def query(self, paging: Paging) -> FavoriteQuery:
+        """Return the query of one page."""
+        return replace(self._conditions, limit=paging.limit, after=paging.after)
+
+
+class ProfileOut(Out):
+    """A customer with the first page of their favorites."""
+
+    customer: CustomerOut
+    favorites: PageOut[FavoriteOut]
+
+
+@router.get("/favorites", summary="List favorites", responses=problems(*_GUARDED))
+async def list_favorites(
+    filters: Annotated[FavoriteFilters, Depends()],
+    paging: Annotated[Paging, Depends()],
+    stale: StaleCheck,
+    use_case: Annotated[ListFavorites, Depends(use(lambda all_: all_.list_favorites))],
+) -> PageOut[FavoriteOut]:
+    """
+    Get a page of favorites with their products.
+
+    Products are the last known copies: the list works while the catalog does not.
+    """
+    page = await use_case(filters.query(paging))
+    return PageOut(
+        items=[FavoriteOut.of(item, stale=stale) for item in page.items],
+        next=paging.next_url(page.next),
+    )
+
+
+def parse_product_ids(text: str) -> tuple[ProductId, ...]:
+    """
+    Read product ids that are separated by commas.
+
+    :raises PydanticCustomError: if one is no product id, or there are more than 100
+    """
+    parts = text.split(",", _CONTAINS_MAX)
+    if len(parts) > _CONTAINS_MAX:
+        raise PydanticCustomError("too_long", "Ask for at most 100 products at once.")
+    return tuple(parse_product_id(part) for part in parts)
+
+
+def _checked(text: str) -> str:
+    parse_product_ids(text)
+    return text
+
+
+_ID = "[1-9][0-9]{0,9}"
+
+
+def asked_products(
+    product_ids: Annotated[
+        str,
+        AfterValidator(_checked),
+        WithJsonSchema({"type": "string", "pattern": f"^{_ID}(,{_ID}){{0,{_CONTAINS_MAX - 1}}}$"}),
+        Query(description="At most 100 ids, separated by commas.", examples=["1,2,3"]),
+    ],
+) -> tuple[ProductId, ...]:
+    """Return the products that are asked about; FastAPI itself knows no such list."""
+    return parse_product_ids(product_ids)
+
+
+@router.get(
+    "/favorites/contains",
+    summary="Tell which products are favorites",
+    responses=problems(*_GUARDED),
+)
+async def contains_favorites(
+    customer_id: OwnCustomer,
+    product_ids: Annotated[tuple[ProductId, ...], Depends(asked_products)],
+    use_case: Annotated[ContainsFavorites, Depends(use(lambda all_: all_.contains_favorites))],
+) -> ContainsOut:
+    """Ask for the hearts of a page of products at once."""
+    found = await use_case(customer_id=customer_id, product_ids=product_ids)
+    return ContainsOut(items={str(each): each in found for each in product_ids})
+
+
+@router.get(
+    "/favorites/{product_id}",
+    summary="Read a favorite",
+    responses=problems(*_GUARDED, FavoriteNotFound),
+)
+async def read_favorite(
+    customer_id: OwnCustomer,
+    product_id: ProductPath,
+    stale: StaleCheck,
+    use_case: Annotated[ReadFavorite, Depends(use(lambda all_: all_.read_favorite))],
+) -> FavoriteOut:
+    """Look at one favorite with the last known copy of its product."""
+    item = await use_case(customer_id=customer_id, product_id=product_id)
+    return FavoriteOut.of(item, stale=stale)
+
+
+_FAVORITED: dict[int | str, dict[str, Any]] = {
+    **problems(*_GUARDED, ProductNotFound, TooManyPending, FavoritesFull),
+    200: {"model": FavoriteOut, "description": "It was a favorite already"},
+    201: {"model": FavoriteOut, "description": "It is a favorite now"},
+    202: {"model": FavoriteOut, "description": "It is a favorite until the catalog says no"},
+}
+
+
+@router.put(
+    "/favorites/{product_id}",
+    operation_id="favorite_product",
+    status_code=status.HTTP_201_CREATED,
+    summary="Mark a product as a favorite",
+    responses=_FAVORITED,
+)
+@router.post(
+    "/favorites/{product_id}",
+    operation_id="favorite_product_by_post",
+    status_code=status.HTTP_201_CREATED,
+    summary="Mark a product as a favorite",
+    responses=_FAVORITED,
+)
+async def favorite_product(
+    customer_id: OwnCustomer,
+    product_id: ProductPath,
+    response: Response,
+    stale: StaleCheck,
+    use_case: Annotated[FavoriteProduct, Depends(use(lambda all_: all_.favorite_product))],
+) -> FavoriteOut:
+    """
+    Add a product to the favorites; a second time changes nothing and answers 200.
+
+    While the catalog cannot be asked about a product that is not known yet, the favorite is
+    accepted with 202 and confirmed later.
+    """
+    favorited = await use_case(customer_id=customer_id, product_id=product_id)
+    response.status_code = _status(favorited)
+    response.headers["Location"] = f"/customers/{customer_id}/favorites/{product_id}"
+    return FavoriteOut.of(favorited.item, stale=stale)
+
+
+def _status(favorited: Favorited) -> int:
+    if favorited.item.status is FavoriteStatus.PENDING:
+        return status.HTTP_202_ACCEPTED
+    return status.HTTP_201_CREATED if favorited.created else status.HTTP_200_OK
+
+
+@router.delete(
+    "/favorites/{product_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    summary="Remove a favorite",
+    responses=problems(*_GUARDED),
+)
+async def remove_favorite(
+    customer_id: OwnCustomer,
+    product_id: ProductPath,
+    use_case: Annotated[RemoveFavorite, Depends(use(lambda all_: all_.remove_favorite))],
+) -> None:
+    """Take a product off the favorites; one that is not there is gone already."""
+    await use_case(customer_id=customer_id, product_id=product_id)
+
+
+@router.get(
+    "/profile",
+    summary="Read a customer with their favorites",
+    responses=problems(*_GUARDED),
+)
+async def read_profile(
+    filters: Annotated[FavoriteFilters, Depends()],
+    paging: Annotated[FirstPage, Depends()],
+    stale: StaleCheck,
+    use_case: Annotated[ReadProfile, Depends(use(lambda all_: all_.read_profile))],
+) -> ProfileOut:
+    """Get what a front end's first screen shows; `next` leads on in the list of favorites."""
+    profile = await use_case(filters.query(paging))
+    return ProfileOut(
+        customer=CustomerOut.model_validate(profile.customer),
+        favorites=PageOut(
+            items=[FavoriteOut.of(item, stale=stale) for item in profile.favorites.items],
+            next=paging.next_url(profile.favorites.next),
+        ),
+    )

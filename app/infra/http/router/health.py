@@ -1,0 +1,34 @@
+"""For load balancers and orchestrators."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Request
+
+from app.infra.http.openapi import PUBLIC
+from app.infra.http.schema import Out
+from app.infra.http.strict_json import StrictRoute
+
+router = APIRouter(prefix="/health", tags=["health"], route_class=StrictRoute)
+
+
+class HealthOut(Out):
+    """How things stand."""
+
+    status: Literal["ok"] = "ok"
+
+
+@router.get("/live", summary="Tell whether the process answers", openapi_extra=PUBLIC)
+async def live() -> HealthOut:
+    """Answer without touching anything: if this fails, the process has to be restarted."""
+    return HealthOut()
+
+
+@router.get("/ready", summary="Tell whether requests can be served", openapi_extra=PUBLIC)
+async def ready(request: Request) -> HealthOut:
+    """
+    Answer 200 if the database can be reached, its schema is current and no shutdown has begun.
+
+    Otherwise 503: send requests elsewhere for now.
+    """
+    await request.app.state.options.ready()
+    return HealthOut()

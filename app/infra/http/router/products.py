@@ -1,0 +1,132 @@
+"""The catalog, read through the cache."""
+
+import math
+from dataclasses import replace
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from app.application.product_reader import ProductReader
+from app.application.use_case.read_price_history import ReadPriceHistory
+from app.domain.outcome import CatalogUnavailable, ProductNotFound
+from app.domain.product import ProductQuery, ProductSort, ServedFrom
+from app.infra.http.openapi import PUBLIC, problems
+from app.infra.http.paging import PageOut, Paging
+from app.infra.http.router.favorite_schema import StaleCheck
+from app.infra.http.router.product_schema import PriceHistoryOut, PriceOut, ProductOut
+from app.infra.http.schema import ProductIdIn, Text
+from app.infra.http.strict_json import StrictRoute
+from app.infra.http.use_cases import use
+
+router = APIRouter(prefix="/products", tags=["products"], route_class=StrictRoute)
+
+ProductPath = Annotated[ProductIdIn, Path(description="A product's id in the catalog.")]
+Reader = Annotated[ProductReader, Depends(use(lambda all_: all_.products))]
+
+# RFC 9211, section 2: `hit` if nobody had to be asked, `fwd` with the reason otherwise.
+_CACHE_STATUS = {
+    ServedFrom.HIT: "hit",
+    ServedFrom.STALE_WHILE_REVALIDATE: "hit; detail=stale-while-revalidate",
+    ServedFrom.STALE_IF_ERROR: "hit; detail=stale-if-error",
+    ServedFrom.MISS: "fwd=uri-miss; stored",
+    ServedFrom.REVALIDATED: "fwd=stale; stored",
+    ServedFrom.NEGATIVE_HIT: "hit; detail=negative",
+}
+_HEADERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "headers": {
+            "Cache-Status": {"schema": {"type": "string"}, "description": "RFC 9211"},
+            "Age": {"schema": {"type": "integer"}, "description": "Seconds, RFC 9111"},
+        }
+    }
+}
+
+
+class ProductFilters:
+    """The conditions of a list of products."""
+
+    def __init__(
+        self,
+        category: Annotated[Text | None, Query(max_length=200)] = None,
+        q: Annotated[
+            Text | None, Query(max_length=200, description="Part of a title, case aside.")
+        ] = None,
+        sort: Annotated[ProductSort, Query()] = ProductSort.ID,
+    ) -> None:
+        self._conditions = ProductQuery(category=category, q=q, sort=sort)
+
+    def query(self, paging: Paging) -> ProductQuery:
+        """Return the query of one page."""
+        return replace(self._conditions, limit=paging.limit, after=paging.after)
+
+
+@router.get(
+    "",
+    summary="List products",
+    responses={**problems(CatalogUnavailable), **_HEADERS},
+    openapi_extra=PUBLIC,
+)
+async def list_products(
+    request: Request,
+    response: Response,
+    filters: Annotated[ProductFilters, Depends()],
+    paging: Annotated[Paging, Depends()],
+    stale: StaleCheck,
+    products: Reader,
+) -> PageOut[ProductOut]:
+    """Look through the catalog."""
+    reading = await products.list_page(filters.query(paging))
+    _describe(request, response, reading.served_from, reading.age, collapsed=reading.collapsed)
+    return PageOut(
+        items=[ProductOut.of(each, stale=stale(each)) for each in reading.page.items],
+        next=paging.next_url(reading.page.next),
+    )
+
+
+@router.get(
+    "/{product_id}",
+    summary="Read a product",
+    responses={**problems(ProductNotFound, CatalogUnavailable), **_HEADERS},
+    openapi_extra=PUBLIC,
+)
+async def read_product(
+    request: Request, response: Response, product_id: ProductPath, products: Reader
+) -> ProductOut:
+    """Look at one product; a copy that is due for another is served at once."""
+    reading = await products.read(product_id)
+    age = reading.cached.age(products.clock())
+    _describe(request, response, reading.served_from, age, collapsed=reading.collapsed)
+    return ProductOut.of(reading.cached, stale=reading.stale)
+
+
+@router.get(
+    "/{product_id}/price-history",
+    summary="Read which prices a product has had",
+    responses=problems(ProductNotFound),
+    openapi_extra=PUBLIC,
+)
+async def read_price_history(
+    product_id: ProductPath,
+    use_case: Annotated[ReadPriceHistory, Depends(use(lambda all_: all_.read_price_history))],
+) -> PriceHistoryOut:
+    """See the prices that were seen, oldest first; the catalog itself is not asked."""
+    prices = await use_case(product_id=product_id)
+    return PriceHistoryOut(items=[PriceOut.model_validate(each) for each in prices])
+
+
+def _describe(
+    request: Request,
+    response: Response,
+    served_from: ServedFrom,
+    age: timedelta | None,
+    *,
+    collapsed: bool,
+) -> None:
+    # Shared caches may keep what is the same for everybody for as long as we believe it.
+    max_age = math.floor(request.app.state.options.product_max_age.total_seconds())
+    shared = "; collapsed" if collapsed else ""
+    response.headers["Cache-Status"] = f"favorites; {_CACHE_STATUS[served_from]}{shared}"
+    response.headers["Cache-Control"] = f"public, max-age={max_age}"
+    if age is not None:
+        response.headers["Age"] = str(math.floor(age.total_seconds()))

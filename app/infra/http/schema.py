@@ -1,0 +1,140 @@
+"""What requests and answers are made of."""
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+from app.domain.product import MAX_PRODUCT_ID, ProductId
+
+_PRODUCT_ID = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+class In(BaseModel):
+    """Base of request bodies: no unknown members, no conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Out(BaseModel):
+    """Base of answers: read off the attributes of domain objects."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+def parse_product_id(text: str) -> ProductId:
+    """
+    Read a product id from a path or a query: a plain decimal number in ASCII.
+
+    :raises PydanticCustomError: if it is anything else, however Python might read it
+    """
+    if _PRODUCT_ID.fullmatch(text) is None or int(text) > MAX_PRODUCT_ID:
+        raise PydanticCustomError(
+            "product_id", "A product id is a whole number from 1 to 2147483647."
+        )
+    return ProductId(int(text))
+
+
+def parse_uuid(text: object) -> object:
+    """
+    Read a UUID in its canonical form of 36 characters (RFC 9562, section 4), in either case.
+
+    :raises PydanticCustomError: if it is anything else
+    """
+    if isinstance(text, str):
+        if _UUID.fullmatch(text) is None:
+            raise PydanticCustomError("uuid", "This has to be a UUID of 36 characters.")
+        return UUID(text)
+    return text
+
+
+def _parse_time(text: object) -> object:
+    if isinstance(text, str) and _RFC_3339.fullmatch(text) is None:
+        raise PydanticCustomError("time", "This has to be a time as in RFC 3339, with its offset.")
+    return text
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise PydanticCustomError("time", "This time does not exist in UTC.") from error
+
+
+def _product_id(value: int) -> ProductId:
+    return ProductId(value)
+
+
+def _format_time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+
+
+_TIME_SCHEMA = {"type": "string", "format": "date-time", "examples": ["2026-11-20T12:00:00Z"]}
+
+ProductIdIn = Annotated[
+    ProductId,
+    BeforeValidator(parse_product_id),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_PRODUCT_ID}),
+]
+"""A product id in a path."""
+
+ProductNumber = Annotated[
+    int, Field(strict=True, ge=1, le=MAX_PRODUCT_ID), AfterValidator(_product_id)
+]
+"""A product id in a body."""
+
+UuidIn = Annotated[UUID, BeforeValidator(parse_uuid)]
+"""A UUID in a path."""
+
+TimeIn = Annotated[
+    AwareDatetime,
+    BeforeValidator(_parse_time),
+    AfterValidator(_in_utc),
+    WithJsonSchema(_TIME_SCHEMA),
+]
+"""A time in a query (RFC 3339)."""
+
+TimeOut = Annotated[datetime, PlainSerializer(_format_time), WithJsonSchema(_TIME_SCHEMA)]
+"""A time in an answer: RFC 3339 in UTC with `Z`, to the microsecond where there are any."""
+
+
+def _format_money(amount: Decimal) -> str:
+    return f"{amount:.2f}"
+
+
+Money = Annotated[
+    Decimal,
+    PlainSerializer(_format_money),
+    WithJsonSchema({"type": "string", "pattern": r"^-?[0-9]+\.[0-9]{2}$", "examples": ["695.00"]}),
+]
+"""An amount of money in an answer: a string with two places."""
+
+
+def _format_rate(rate: Decimal) -> float:
+    return float(rate)
+
+
+Rate = Annotated[Decimal, PlainSerializer(_format_rate), WithJsonSchema({"type": "number"})]
+"""A mean of votes."""
+
+Text = Annotated[str, Field(pattern=r"^[^\u0000]*$")]
+"""Text without U+0000, which PostgreSQL cannot keep."""

@@ -1,0 +1,204 @@
+"""
+Who asks, and what is theirs.
+
+Credentials come as the cookie `access_token`, as `Authorization: Bearer` or as an API key in a
+header of its own. A request shows one of them: with two that differ we could not say in whose name
+it acts, so it is refused.
+
+Guards are dependencies of *routers*, so that a new route cannot forget them. Routes that need the
+customer they act on name the same guard again; FastAPI calls it once.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeAlias, cast
+from uuid import UUID
+
+import structlog
+from fastapi import Depends, Path, Request
+from pydantic import BeforeValidator, WithJsonSchema
+
+from app.domain.access import CustomerPrincipal, Principal, Scope, ServicePrincipal
+from app.domain.customer import CustomerId
+from app.domain.outcome import (
+    AdminOnly,
+    CustomerNotFound,
+    CustomerOnly,
+    InsufficientScope,
+    InvalidToken,
+    MissingCredentials,
+)
+from app.infra.http.middleware.cross_site import SAFE_METHODS
+from app.infra.http.schema import parse_uuid
+from app.infra.http.use_cases import wired
+
+logger = structlog.stdlib.get_logger(__name__)
+
+ACCESS_COOKIE = "access_token"
+REFRESH_COOKIE = "refresh_token"
+
+
+async def authenticated(request: Request) -> Principal:
+    """
+    Return who asks.
+
+    :raises MissingCredentials: if the request shows no credentials
+    :raises InvalidToken: if a token is not valid, or several credentials are shown that differ
+    :raises InvalidApiKey: if an API key is not valid
+    """
+    authenticate = wired(request).authenticate
+    tokens = {*cookie_values(request, ACCESS_COOKIE), *_bearer_tokens(request)}
+    keys = set(request.headers.getlist(request.app.state.options.api_key_header))
+    principal: Principal
+    match [*tokens], [*keys]:
+        case [], []:
+            raise MissingCredentials("Sign in, or send an API key.")
+        case [token], []:
+            principal = await authenticate.by_token(token)
+        case [], [key]:
+            principal = await authenticate.by_api_key(key)
+        case _:
+            raise InvalidToken("The request shows several credentials that differ.")
+    request.state.principal = principal
+    return principal
+
+
+def cookie_values(request: Request, name: str) -> list[str]:
+    """
+    Return the values of all cookies of a name.
+
+    A second one may have been planted by another subdomain (RFC 6265, section 8.6), so that
+    none can be ignored.
+    """
+    pairs = (
+        pair.strip().partition("=")
+        for header in request.headers.getlist("cookie")
+        for pair in header.split(";")
+    )
+    return [value.strip().strip('"') for key, _, value in pairs if key.strip() == name]
+
+
+def _bearer_tokens(request: Request) -> list[str]:
+    tokens = []
+    for header in request.headers.getlist("authorization"):
+        scheme, _, token = header.strip().partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise InvalidToken("`Authorization` has to be of the scheme Bearer.")
+        tokens.append(token.strip())
+    return tokens
+
+
+Authenticated = Annotated[Principal, Depends(authenticated)]
+
+
+async def signed_in_customer(principal: Authenticated) -> CustomerPrincipal:
+    """
+    Return the customer who asks.
+
+    :raises CustomerOnly: if an internal system asks
+    """
+    if isinstance(principal, ServicePrincipal):
+        raise CustomerOnly("An API key has no account of its own.")
+    return principal
+
+
+SignedInCustomer = Annotated[CustomerPrincipal, Depends(signed_in_customer)]
+
+CustomerPath = Annotated[
+    UUID | str,
+    Path(alias="id", description="A customer's UUID, or `me` for whoever is signed in."),
+    BeforeValidator(lambda text: text if text == "me" else parse_uuid(text)),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "format": "uuid"}, {"type": "string", "const": "me"}],
+            "examples": ["me"],
+        }
+    ),
+]
+
+Guard: TypeAlias = Callable[..., Awaitable[CustomerId]]
+
+
+def own_customer(*, read: Scope | None = None, write: Scope | None = None) -> Guard:
+    """
+    Return a guard that resolves `{id}` for those who may act on that customer.
+
+    These are the customer, administrators, and internal systems with the scope: `read` for safe
+    methods, `write` for the others, None if no key may do this. `me` with an API key is refused as
+    `customer_only`, for a key has no account. Somebody else's account is not found, as if it did
+    not exist.
+
+    The guard raises `CustomerNotFound`, `CustomerOnly` or `InsufficientScope`.
+    """
+
+    async def guard(request: Request, principal: Authenticated, id: CustomerPath) -> CustomerId:
+        match principal:
+            case ServicePrincipal():
+                require_scope(principal, read if request.method in SAFE_METHODS else write)
+                if id == "me":
+                    raise CustomerOnly("An API key has no account: `me` is nobody.")
+                return CustomerId(cast(UUID, id))
+            case CustomerPrincipal():
+                customer_id = principal.customer_id if id == "me" else CustomerId(cast(UUID, id))
+                if customer_id != principal.customer_id:
+                    if not principal.is_admin:
+                        raise CustomerNotFound("There is no such customer")
+                    _note_admin(request, principal, customer_id)
+                return customer_id
+
+    return guard
+
+
+async def only_oneself(principal: SignedInCustomer, id: CustomerPath) -> CustomerPrincipal:
+    """
+    Guard what not even an administrator does for somebody else.
+
+    :raises CustomerNotFound: if `{id}` is somebody else
+    """
+    if id not in ("me", principal.customer_id):
+        raise CustomerNotFound("There is no such customer")
+    return principal
+
+
+def anybodys(*, read: Scope, write: Scope) -> Callable[..., Awaitable[Principal]]:
+    """
+    Return a guard for what concerns all customers: administrators and internal systems.
+
+    The guard raises `AdminOnly` or `InsufficientScope`.
+    """
+
+    async def guard(request: Request, principal: Authenticated) -> Principal:
+        match principal:
+            case ServicePrincipal():
+                require_scope(principal, read if request.method in SAFE_METHODS else write)
+            case CustomerPrincipal():
+                if not principal.is_admin:
+                    raise AdminOnly("This is for administrators and internal systems.")
+                _note_admin(request, principal, None)
+        return principal
+
+    return guard
+
+
+def require_scope(principal: ServicePrincipal, scope: Scope | None) -> None:
+    """
+    Refuse a key that may not do this.
+
+    :raises CustomerOnly: if no key may
+    :raises InsufficientScope: if this one may not
+    """
+    if scope is None:
+        raise CustomerOnly("This is not for API keys.")
+    if scope not in principal.scopes:
+        raise InsufficientScope(f"This needs a key with the scope `{scope}`.")
+
+
+def _note_admin(
+    request: Request, principal: CustomerPrincipal, customer_id: CustomerId | None
+) -> None:
+    logger.info(
+        "admin_action",
+        admin_id=str(principal.customer_id),
+        customer_id=None if customer_id is None else str(customer_id),
+        method=request.method,
+        route=getattr(request.scope.get("route"), "path", None),
+    )
