@@ -16,16 +16,10 @@ ACCEPTED_ENCODING = "gzip"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """
-    An answer of the catalog.
-
-    The body is read for status 200 alone. `delimited` tells that its end was marked: of a body
-    that only ends with the connection (RFC 9112, section 6.3) nobody knows whether it is whole.
-    """
+    """An answer of the catalog; the body is read for status 200 alone."""
 
     status: int
     body: bytes = field(repr=False)
-    delimited: bool
     retry_after: timedelta | None
 
 
@@ -44,7 +38,6 @@ async def read_answer(
     return Answer(
         status=response.status_code,
         body=await _read_body(response, limit=limit) if is_ok else b"",
-        delimited=not response.headers.keys().isdisjoint({"content-length", "transfer-encoding"}),
         retry_after=parse_retry_after(response.headers.get("retry-after")),
     )
 

@@ -48,7 +48,7 @@ def to_product(answer: Answer, *, asked_for: ProductId) -> Product | None:
     if answer.status == HTTPStatus.NOT_FOUND:
         return None
     _require_ok(answer)
-    if not answer.body and answer.delimited:
+    if not answer.body:
         return None
     document = _parse(answer.body)
     if document is None:

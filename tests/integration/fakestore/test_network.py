@@ -144,10 +144,6 @@ class TestNetwork:
     async def test_is_cut_off_or_speaks_no_http(self, answer: bytes) -> None:
         assert await _outcome(_says(answer)) is CallOutcome.TRANSPORT
 
-    async def test_closes_before_a_body_without_end(self) -> None:
-        answer = b"HTTP/1.1 200 OK\r\n\r\n"
-        assert await _outcome(_says(answer)) is CallOutcome.GARBAGE
-
     @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary Redirect"])
     async def test_redirects(self, status: str) -> None:
         async with served(_says(GOOD)) as elsewhere:
