@@ -47,7 +47,7 @@ class Email:
         try:
             # Addresses under .test are for tests (RFC 6761) and as good as any other here.
             checked = validate_email(
-                text.strip(), check_deliverability=False, test_environment=True
+                text.strip(), check_deliverability=False, test_environment=True, strict=True
             )
         except (EmailNotValidError, UnicodeError) as error:
             raise InvalidEmail("This is not a valid e-mail address") from error

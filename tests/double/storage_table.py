@@ -125,21 +125,34 @@ class Locks:
 
     def __init__(self) -> None:
         self._holders: dict[Hashable, Holder] = {}
+        self._waiting: dict[asyncio.Task[object] | None, Holder] = {}
 
     async def take(self, key: Hashable, *, held: dict[Hashable, Holder]) -> None:
         """
         Take a lock, or wait for it; `held` are those of this transaction.
 
-        :raises RuntimeError: if that would wait for ever
+        :raises RuntimeError: if that would be to wait for oneself, over others or not
         """
         if key in held:
             return
         me = asyncio.current_task()
         while (holder := self._holders.get(key)) is not None:
-            if holder.task is me:
-                raise RuntimeError(f"This task waits for its own other unit of work: {key}")
-            await holder.released.wait()
+            self._refuse_deadlock(me, holder)
+            self._waiting[me] = holder
+            try:
+                await holder.released.wait()
+            finally:
+                del self._waiting[me]
         held[key] = self._holders[key] = Holder(me)
+
+    def _refuse_deadlock(self, me: asyncio.Task[object] | None, holder: Holder) -> None:
+        last: Holder | None = holder
+        while last is not None:
+            if last.task is me:
+                raise RuntimeError(
+                    "Deadlock: this task waits for a unit of work that waits for it"
+                )
+            last = self._waiting.get(last.task)
 
     def release(self, held: dict[Hashable, Holder]) -> None:
         """Give back all locks of a transaction."""
