@@ -15,6 +15,9 @@ from app.application.gateway import BackgroundTasks
 
 T = TypeVar("T")
 
+TO_CLEAN_UP = timedelta(seconds=2)
+"""What canceled work is given; work that refuses to end must not keep the process."""
+
 logger = structlog.get_logger(__name__)
 
 
@@ -86,15 +89,15 @@ class TaskManager(BackgroundTasks):
     ) -> None:
         self._closing = True
         try:
-            await self._drain()
+            await self._drain(within=self._grace)
         finally:
             for task in self._running.values():
                 task.cancel()
-            await self._drain()
+            await self._drain(within=TO_CLEAN_UP)
 
-    async def _drain(self) -> None:
+    async def _drain(self, *, within: timedelta) -> None:
         if self._running:
-            await asyncio.wait(self._running.values(), timeout=self._grace.total_seconds())
+            await asyncio.wait(self._running.values(), timeout=within.total_seconds())
 
 
 async def _run(work: Callable[[], Awaitable[object]]) -> object:
