@@ -1,8 +1,8 @@
 """When a job that failed is tried again."""
 
-import random
 from dataclasses import dataclass, field
 from datetime import timedelta
+from random import Random, SystemRandom
 
 from procrastinate import BaseRetryStrategy, RetryDecision
 from procrastinate.jobs import Job
@@ -21,7 +21,7 @@ class Backoff(BaseRetryStrategy):
 
     longest: timedelta = timedelta(minutes=5)
     patience: timedelta = timedelta(days=1)
-    random: random.Random = field(default_factory=random.SystemRandom)
+    random: Random = field(default_factory=SystemRandom)
 
     @override
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
