@@ -179,12 +179,13 @@ def _database_url(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     try:
         url = urlsplit(text)
-        sane = url.port != 0
+        # Several hosts separated by commas are libpq's way to name replicas.
+        sane = "," in url.netloc or url.port != 0
     except ValueError as error:
         raise ValueError(expected) from error
     # A server on a socket is named in the query: postgresql://user@/database?host=/run/postgresql
     named = bool(url.hostname) or "host=" in url.query
-    if not (sane and named and url.scheme == "postgresql" and url.path.strip("/")):
+    if not (sane and named and url.scheme in {"postgresql", "postgres"} and url.path.strip("/")):
         raise ValueError(expected)
     return secret
 
@@ -269,11 +270,9 @@ class Settings(BaseSettings):
     database_pool_size: Annotated[int, Field(ge=1, le=500)] = 10
     """Connections of each process at the most."""
     database_pool_timeout: Duration = timedelta(seconds=2)
-    """How long a request waits for a connection before it is answered 503."""
-    database_connect_timeout: Duration = timedelta(seconds=2)
-    """How long opening a connection may take."""
-    database_command_timeout: Duration = timedelta(seconds=10)
-    """How long one statement may take."""
+    """How long a request waits for a connection, or for an answer, before it is answered 503."""
+    database_transaction_pooler: bool = False
+    """Whether the URLs lead to a pooler in transaction mode, such as PgBouncer."""
     redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
     """Where rate limits are counted for all processes together; empty: in each process."""
 
