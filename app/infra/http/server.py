@@ -1,0 +1,147 @@
+"""Running the application under uvicorn: one process, several, or one that reloads."""
+
+import logging
+import math
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from types import FrameType
+
+import uvicorn
+from typing_extensions import override
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.supervisors import ChangeReload, Multiprocess
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 2048
+HEAD_MAX_BYTES = 64 * 1024
+
+
+class ServeError(Exception):
+    """The service cannot be started; the text says why in one sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """
+    How to serve.
+
+    `factory` is where the application is made, as `module:function`, because each process makes
+    its own. After SIGTERM requests under way have `grace` to finish.
+    """
+
+    factory: str
+    host: str
+    port: int
+    workers: int
+    grace: timedelta
+    reload_dir: str | None = None
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """
+    HTTP/1.1 with a bound on what a client may send without it amounting to anything.
+
+    The parser keeps the head of a request, and the trailers after it, until they are complete;
+    without a bound, a header that never ends fills the memory.
+    """
+
+    _progress = False
+    _pending = 0
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self._progress = False
+        super().data_received(data)
+        self._pending = 0 if self._progress else self._pending + len(data)
+        if self._pending > HEAD_MAX_BYTES and not self.transport.is_closing():
+            logger.warning("request_head_too_large")
+            self.transport.close()
+
+    @override
+    def on_headers_complete(self) -> None:
+        self._progress = True
+        super().on_headers_complete()
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        self._progress = True
+        super().on_body(body)
+
+
+def serve_api(options: ServeOptions) -> None:
+    """
+    Serve until SIGTERM or SIGINT, then finish what is under way.
+
+    :raises ServeError: if the address cannot be had, or the application does not start
+    """
+    config = uvicorn.Config(
+        options.factory,
+        factory=True,
+        host=options.host,
+        port=options.port,
+        workers=options.workers,
+        reload=options.reload_dir is not None,
+        reload_dirs=[options.reload_dir] if options.reload_dir else None,
+        http=BoundedHttpProtocol,
+        ws="none",
+        lifespan="on",
+        backlog=BACKLOG,
+        # The middleware logs requests, and believes proxies that are configured.
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=math.ceil(options.grace.total_seconds()),
+    )
+    # uvicorn repeats the signal that stopped it once it has put these back: the exit status of a
+    # service that was asked to stop is 0.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
+    with _bound(options.host, options.port) as listener:
+        logger.info("serving", extra={"host": options.host, "port": options.port})
+        if config.should_reload:
+            ChangeReload(config, target=uvicorn.Server(config).run, sockets=[listener]).run()
+        elif options.workers > 1:
+            supervisor = Multiprocess(config, sockets=[listener])
+            supervisor.run()
+            if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+                raise ServeError("The application did not start; the log says why")
+        else:
+            _serve_alone(config, listener)
+
+
+def _serve_alone(config: uvicorn.Config, listener: socket.socket) -> None:
+    server = uvicorn.Server(config)
+    try:
+        server.run(sockets=[listener])
+    except SystemExit as stop:
+        if stop.code == STARTUP_FAILURE:
+            raise ServeError("The application did not start; the log says why") from stop
+        raise
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ServeError(f"Cannot listen on {host}: {error.strerror}") from error
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise ServeError(f"Cannot listen on {host}, port {port}: {error.strerror}") from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def _exit(_signum: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
