@@ -1,0 +1,132 @@
+"""Bring the schema of a database to a revision, and tell which it has."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.infra.postgres.engine import PATIENCE, create_engine
+from app.infra.postgres.failure import storage_failures
+from app.infra.postgres.orm import access, customer, favorite, product, session, throttle
+from app.infra.postgres.orm.row import Row
+
+_TABLES = (access, customer, favorite, product, session, throttle)
+"""The modules that put their tables into the metadata by being imported."""
+
+METADATA: MetaData = Row.metadata
+
+STATEMENT_TIMEOUT = timedelta(seconds=60)
+
+
+def upgrade(
+    url: str, revision: str = "head", *, statement_timeout: timedelta = STATEMENT_TIMEOUT
+) -> None:
+    """
+    Bring the database up to a revision; does nothing if it is there already.
+
+    Several at once wait for each other. All of it is one transaction: it happens or it does not.
+    A lock on a table is waited for 4 s at most. Not to be called from within an event loop.
+
+    :raises StorageUnavailable: if the database cannot be reached, or a table stays locked
+    """
+    _run(url, lambda config: command.upgrade(config, revision), statement_timeout)
+
+
+def downgrade(
+    url: str, revision: str, *, statement_timeout: timedelta = STATEMENT_TIMEOUT
+) -> None:
+    """
+    Take the database back to a revision, or with "base" take everything away: the data as well.
+
+    :raises StorageUnavailable: if the database cannot be reached, or a table stays locked
+    """
+    _run(url, lambda config: command.downgrade(config, revision), statement_timeout)
+
+
+async def schema_at_head(engine: AsyncEngine) -> bool:
+    """
+    Tell whether the database's schema is that of this code, or a newer one.
+
+    A newer one is right as well: each revision suits the code that still runs when it comes.
+
+    :raises StorageUnavailable: if the database cannot be reached
+    """
+    with storage_failures():
+        async with asyncio.timeout(PATIENCE.total_seconds()), engine.connect() as connection:
+            return _up_to_date(await connection.run_sync(_revision))
+
+
+def head() -> str:
+    """Return the newest revision that this code knows."""
+    return _revisions()[-1]
+
+
+def is_ours(name: str | None, kind: str, _parents: object) -> bool:
+    """Tell whether Alembic should compare something: not what belongs to procrastinate."""
+    return kind != "table" or name is None or not name.startswith("procrastinate_")
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncGenerator[AsyncConnection]:
+    """Connect for migrations: without a limit of our own on the time a statement takes."""
+    engine = create_engine(
+        url,
+        pool_size=1,
+        application_name="favorites-migrate",
+        statement_timeout=None,
+        transaction_pooler=True,
+    )
+    try:
+        async with engine.connect() as connection:
+            yield connection
+    finally:
+        await engine.dispose()
+
+
+def _run(url: str, work: Callable[[Config], None], statement_timeout: timedelta) -> None:
+    config = _config()
+    config.attributes["statement_timeout"] = f"{round(statement_timeout.total_seconds())}s"
+
+    def migrate(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        work(config)
+
+    async def connect_and_migrate() -> None:
+        async with connected(url) as connection:
+            await connection.run_sync(migrate)
+
+    with storage_failures():
+        asyncio.run(connect_and_migrate())
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option(
+        "script_location", str(Path(__file__).parent / "migration").replace("%", "%%")
+    )
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+@cache
+def _revisions() -> tuple[str, ...]:
+    """Return all revisions that this code knows, oldest first."""
+    script = ScriptDirectory.from_config(_config())
+    return tuple(revision.revision for revision in script.walk_revisions())[::-1]
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _up_to_date(revision: str | None) -> bool:
+    return revision is not None and (revision == head() or revision not in _revisions())

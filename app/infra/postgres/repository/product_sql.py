@@ -1,0 +1,183 @@
+"""
+The writes to the cache, each one conditional statement.
+
+What a statement decides by, it reads from the row version that it has locked (`ON CONFLICT DO
+UPDATE` and `UPDATE` see the newest), never from an earlier query.
+"""
+
+from typing import Any
+
+from sqlalchemy import ARRAY, BigInteger, DateTime, Integer, Numeric, Text, bindparam, text
+from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.types import TypeEngine
+
+_MOMENT = DateTime(timezone=True)
+_TYPES: dict[str, TypeEngine[Any]] = {
+    "product_ids": ARRAY(Integer),
+    "product_id": Integer(),
+    "titles": ARRAY(Text),
+    "title_keys": ARRAY(Text),
+    "prices": ARRAY(Numeric),
+    "descriptions": ARRAY(Text),
+    "categories": ARRAY(Text),
+    "images": ARRAY(Text),
+    "rates": ARRAY(Numeric),
+    "rating_counts": ARRAY(BigInteger),
+    "now": _MOMENT,
+    "until": _MOMENT,
+    "asked_at": _MOMENT,
+}
+
+
+def _parameters(*names: str) -> list[BindParameter[Any]]:
+    return [bindparam(name, type_=_TYPES[name]) for name in names]
+
+
+# Whoever sees in advance that the right is taken does not wait for its row.
+CLAIM = text("""
+    INSERT INTO products_cache AS p (product_id, claimed_until)
+    SELECT id, :until
+    FROM unnest(:product_ids) AS id
+    LEFT JOIN products_cache AS seen ON seen.product_id = id
+    WHERE coalesce(seen.claimed_until <= :now, true) AND coalesce(seen.blocked_until <= :now, true)
+    ORDER BY id
+    ON CONFLICT (product_id) DO UPDATE SET claimed_until = excluded.claimed_until
+    WHERE coalesce(p.claimed_until <= :now, true) AND coalesce(p.blocked_until <= :now, true)
+    RETURNING product_id
+""").bindparams(*_parameters("product_ids", "now", "until"))
+
+BLOCK = text("""
+    INSERT INTO products_cache AS p (product_id, blocked_until)
+    SELECT id, :until FROM unnest(:product_ids) AS id ORDER BY id
+    ON CONFLICT (product_id) DO UPDATE
+    SET claimed_until = NULL, blocked_until = greatest(p.blocked_until, excluded.blocked_until)
+""").bindparams(*_parameters("product_ids", "until"))
+
+# A price is noted if this answer was the first to have it; with two answers to one moment the
+# last one counts.
+STORE = text("""
+    WITH kept AS (
+        INSERT INTO products_cache AS p (
+            product_id, title, title_key, price, description, category, image,
+            rating_rate, rating_count, fetched_at, price_since
+        )
+        SELECT
+            given.product_id, title, title_key, price, description, category, image,
+            rating_rate, rating_count, :asked_at, :asked_at
+        FROM unnest(
+            :product_ids, :titles, :title_keys, :prices, :descriptions, :categories, :images,
+            :rates, :rating_counts
+        ) AS given (
+            product_id, title, title_key, price, description, category, image,
+            rating_rate, rating_count
+        )
+        ORDER BY given.product_id
+        ON CONFLICT (product_id) DO UPDATE SET
+            title = excluded.title,
+            title_key = excluded.title_key,
+            price = excluded.price,
+            price_since = CASE
+                WHEN p.price = excluded.price THEN p.price_since ELSE excluded.price_since
+            END,
+            description = excluded.description,
+            category = excluded.category,
+            image = excluded.image,
+            rating_rate = excluded.rating_rate,
+            rating_count = excluded.rating_count,
+            fetched_at = excluded.fetched_at,
+            claimed_until = NULL,
+            blocked_until = NULL,
+            absent_until = NULL,
+            -- Somebody may have heard later than this answer that it is gone.
+            missing_since = CASE
+                WHEN coalesce(p.removed_at, p.missing_since) > :asked_at THEN p.missing_since
+            END,
+            removed_at = CASE WHEN p.removed_at > :asked_at THEN p.removed_at END
+        WHERE coalesce(p.fetched_at <= :asked_at, true)
+        RETURNING p.product_id, p.price, p.price_since
+    )
+    INSERT INTO product_prices (product_id, seen_at, price)
+    SELECT product_id, price_since, price FROM kept WHERE price_since = :asked_at
+    ON CONFLICT (product_id, seen_at) DO UPDATE SET price = excluded.price
+""").bindparams(
+    *_parameters(
+        "asked_at",
+        "product_ids",
+        "titles",
+        "title_keys",
+        "prices",
+        "descriptions",
+        "categories",
+        "images",
+        "rates",
+        "rating_counts",
+    )
+)
+
+NOTE_ABSENCE = text("""
+    INSERT INTO products_cache AS p (product_id, absent_until)
+    VALUES (:product_id, :until)
+    ON CONFLICT (product_id) DO UPDATE SET
+        absent_until = CASE
+            WHEN p.fetched_at IS NULL THEN greatest(p.absent_until, excluded.absent_until)
+        END,
+        missing_since = CASE
+            WHEN p.fetched_at IS NOT NULL THEN coalesce(p.missing_since, :asked_at)
+        END,
+        removed_at = CASE
+            WHEN p.removed_at IS NULL AND p.missing_since < :asked_at THEN :asked_at
+            ELSE p.removed_at
+        END,
+        claimed_until = NULL,
+        blocked_until = NULL
+    WHERE coalesce(p.fetched_at <= :asked_at, true)
+""").bindparams(*_parameters("product_id", "asked_at", "until"))
+
+NOTE_UNLISTED = text("""
+    WITH unlisted AS (
+        SELECT product_id FROM products_cache
+        WHERE product_id <> ALL (:product_ids) AND fetched_at <= :asked_at AND removed_at IS NULL
+        ORDER BY product_id
+        FOR NO KEY UPDATE
+    )
+    UPDATE products_cache AS p SET
+        missing_since = coalesce(p.missing_since, :asked_at),
+        removed_at = CASE WHEN p.missing_since < :asked_at THEN :asked_at END
+    FROM unlisted
+    WHERE p.product_id = unlisted.product_id
+    RETURNING p.product_id, p.removed_at IS NOT NULL
+""").bindparams(*_parameters("product_ids", "asked_at"))
+
+NOTE_CATALOG = text("""
+    INSERT INTO catalog_state AS c (id, fetched_at) VALUES (1, :asked_at)
+    ON CONFLICT (id) DO UPDATE SET
+        fetched_at = greatest(c.fetched_at, excluded.fetched_at),
+        claimed_until = NULL,
+        blocked_until = NULL
+""").bindparams(*_parameters("asked_at"))
+
+CLAIM_CATALOG = text("""
+    INSERT INTO catalog_state AS c (id, claimed_until) VALUES (1, :until)
+    ON CONFLICT (id) DO UPDATE SET claimed_until = excluded.claimed_until
+    WHERE coalesce(c.claimed_until <= :now, true) AND coalesce(c.blocked_until <= :now, true)
+    RETURNING id
+""").bindparams(*_parameters("now", "until"))
+
+BLOCK_CATALOG = text("""
+    INSERT INTO catalog_state AS c (id, blocked_until) VALUES (1, :until)
+    ON CONFLICT (id) DO UPDATE
+    SET claimed_until = NULL, blocked_until = greatest(c.blocked_until, excluded.blocked_until)
+""").bindparams(*_parameters("until"))
+
+PURGE_UNKNOWN = text("""
+    DELETE FROM products_cache
+    WHERE product_id IN (
+        SELECT product_id FROM products_cache
+        WHERE fetched_at IS NULL
+            AND coalesce(absent_until <= :now, true)
+            AND coalesce(claimed_until <= :now, true)
+            AND coalesce(blocked_until <= :now, true)
+        FOR UPDATE SKIP LOCKED
+    )
+    RETURNING product_id
+""").bindparams(*_parameters("now"))
