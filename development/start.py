@@ -36,6 +36,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What runs once the database is migrated: name and command of each, first to last.
 PROCESSES: Mapping[str, tuple[str, ...]] = {
     "API": ("-m", "app", "serve"),
+    "worker": ("-m", "app", "worker"),
 }
 
 
