@@ -1,0 +1,75 @@
+"""What `LeasedCalls` does between looking and asking, with a question of its own."""
+
+from datetime import datetime
+
+from typing_extensions import override
+
+from app.application.cache_observer import NullCacheObserver
+from app.application.gateway import ProductCatalog
+from app.application.leased_call import Answer, LeasedCalls
+from app.application.question import Known, Question
+from app.domain.product import RefreshState
+from app.domain.repository import ProductRepository
+from tests import make
+from tests.double.catalog import StubCatalog
+from tests.double.clock import ManualClock
+from tests.double.storage import InMemoryStorage
+
+
+class OvertakenQuestion(Question[str, str]):
+    """A question that another process answers between our look and our claim."""
+
+    whole = False
+
+    def __init__(self) -> None:
+        self.stored: str | None = None
+        self.asked = 0
+
+    @property
+    @override
+    def key(self) -> str:
+        return "question"
+
+    @override
+    async def look(self, products: ProductRepository, *, now: datetime) -> Known[str]:
+        return Known(answer=self.stored, refresh=RefreshState())
+
+    @override
+    async def claim(self, products: ProductRepository, *, now: datetime, until: datetime) -> bool:
+        self.stored = "theirs"
+        return bool(await products.claim([make.product_id()], now=now, until=until))
+
+    @override
+    async def ask(self, catalog: ProductCatalog) -> str:
+        self.asked += 1
+        return "ours"
+
+    @override
+    async def keep(self, products: ProductRepository, reply: str, *, asked_at: datetime) -> str:
+        return reply
+
+    @override
+    def unkept(self, reply: str, *, asked_at: datetime) -> str | None:
+        return reply
+
+    @override
+    async def block(self, products: ProductRepository, *, until: datetime) -> None:
+        pass
+
+
+class TestWhoeverClaims:
+    async def test_looks_again_before_asking(self) -> None:
+        clock = ManualClock()
+        question = OvertakenQuestion()
+        calls = LeasedCalls(
+            uow=InMemoryStorage(),
+            catalog=StubCatalog(),
+            clock=clock,
+            policy=make.CACHE_POLICY,
+            observer=NullCacheObserver(),
+            sleep=clock.sleep,
+            longest_backoff=make.MINUTE,
+        )
+
+        assert await calls.answer(question) == Answer(value="theirs", asked=None)
+        assert question.asked == 0
