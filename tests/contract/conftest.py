@@ -1,8 +1,12 @@
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.domain.job import Job
+from app.domain.job import Job, ValidateProduct
+from app.domain.product import ProductId
 from app.domain.repository import UnitOfWorkFactory
 from tests.double.storage import InMemoryStorage
 
@@ -21,14 +25,23 @@ def waiting_jobs(
     uow: UnitOfWorkFactory, request: pytest.FixtureRequest
 ) -> Callable[[], Awaitable[Sequence[Job]]]:
     """Tell which jobs wait, in the order in which they were asked for."""
-    if not isinstance(uow, InMemoryStorage):
-        postgres: Callable[[], Awaitable[Sequence[Job]]] = request.getfixturevalue(
-            "postgres_waiting_jobs"
+    if isinstance(uow, InMemoryStorage):
+        return partial(_in_memory, uow)
+    return partial(_on_postgres, request.getfixturevalue("postgres_engine"))
+
+
+async def _in_memory(storage: InMemoryStorage) -> Sequence[Job]:
+    return storage.jobs
+
+
+async def _on_postgres(engine: AsyncEngine) -> Sequence[Job]:
+    async with engine.connect() as connection:
+        rows = await connection.execute(
+            text("""
+                SELECT CAST(args ->> 'product_id' AS integer)
+                FROM procrastinate_jobs
+                WHERE status = 'todo' AND task_name = 'validate_product'
+                ORDER BY id
+            """)
         )
-        return postgres
-    storage = uow
-
-    async def in_memory() -> Sequence[Job]:
-        return storage.jobs
-
-    return in_memory
+        return [ValidateProduct(product_id=ProductId(product_id)) for (product_id,) in rows]
