@@ -27,6 +27,7 @@ POETRY = LOCAL / "poetry"
 POETRY_REQUIREMENTS = ("poetry==2.5.1", "poetry-plugin-export==1.10.1")
 LOG = LOCAL / "install.log"
 HEARTBEAT_S = 10.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # What a person has set for their own environments must not lead pip or Python away from ours.
 MISLEADING = (
@@ -244,9 +245,10 @@ def _stop(signum: int, _frame: FrameType | None) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Make what is missing, then become the command given."""
-    for signum in (signal.SIGTERM, signal.SIGHUP):
+    for signum in STOP_SIGNALS:
         signal.signal(signum, _stop)
     wants_poetry = arguments[:1] == ["--poetry"]
+    holds_signals = arguments[:1] == ["--hold-signals"]
     try:
         import ensurepip  # noqa: F401 - Debian ships it apart
     except ImportError:
@@ -267,14 +269,16 @@ def main(arguments: Sequence[str]) -> int:
     except PermissionError as error:
         say(f"{error.filename} cannot be written: was it made by another user?")
         return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
     if (seconds := time.monotonic() - started) > 1:
         say(f"Ready after {seconds:.0f} s")
-    command = [str(POETRY / "bin" / "poetry"), *arguments[1:]] if wants_poetry else list(arguments)
+    command = list(arguments)
+    if wants_poetry:
+        command[0] = str(POETRY / "bin" / "poetry")
+    elif holds_signals:
+        # They wait until the command is ready for them, and has unblocked them.
+        command.pop(0)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     if command:
-        for signum in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(signum, signal.SIG_DFL)
         os.execv(command[0], command)  # noqa: S606 - the caller's own command
     return 0
 

@@ -271,6 +271,8 @@ def main() -> int:
     supervisor = Supervisor(environment=dict(os.environ), lock=-1)
     for signum in STOP_SIGNALS:
         signal.signal(signum, supervisor.request_stop)
+    # The script holds them back until here, so that none falls into the imports.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
         settings = load_settings()
         supervisor.lock = hold_lock(LOCAL / "start.lock")
