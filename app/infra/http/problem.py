@@ -186,7 +186,7 @@ def problem_response(scope: Scope, problem: Problem) -> Response:
     return Response(
         # Escaped to ASCII: a path may hold what UTF-8 cannot.
         json.dumps(content),
-        status_code=status,
+        status_code=status.value,
         headers=_headers(problem),
         media_type=MEDIA_TYPE,
     )

@@ -93,9 +93,12 @@ class TokenOut(Out):
     scope: Annotated[str, Field(description="The key's scopes, separated by spaces.")]
 
 
-_open = APIRouter(tags=["auth"], route_class=StrictRoute)
+_open = APIRouter(prefix="/auth", tags=["auth"], route_class=StrictRoute)
 _signed_in = APIRouter(
-    tags=["auth"], route_class=StrictRoute, dependencies=[Depends(signed_in_customer)]
+    prefix="/auth",
+    tags=["auth"],
+    route_class=StrictRoute,
+    dependencies=[Depends(signed_in_customer)],
 )
 
 
@@ -277,6 +280,6 @@ def _set_cookie(
     )
 
 
-router = APIRouter(prefix="/auth")
+router = APIRouter()
 router.include_router(_open)
 router.include_router(_signed_in)

@@ -1,0 +1,109 @@
+from collections.abc import MutableMapping
+from typing import Any
+
+import httpx2
+import pytest
+import structlog
+from starlette.requests import Request
+from structlog.testing import capture_logs
+
+from app.domain.customer import Role
+from tests.double.service import PASSWORD, Service
+from tests.http.client import Headers, bearer, build, connect
+
+Log = list[MutableMapping[str, Any]]
+
+
+def access(logs: Log) -> MutableMapping[str, Any]:
+    """Return the one line about a request."""
+    [line] = [each for each in logs if each["event"] == "http_request"]
+    return line
+
+
+class TestAccessLog:
+    async def test_is_one_line(self, client: httpx2.AsyncClient, service: Service) -> None:
+        customer = await service.customer()
+        me = await bearer(client, customer)
+        with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
+            await client.get(
+                "/customers/me/favorites?q=private", headers={**me, "X-Request-ID": "mine"}
+            )
+        line = dict(access(logs))
+        assert line.pop("duration_ms") >= 0
+        assert line == {
+            "event": "http_request",
+            "log_level": "info",
+            "method": "GET",
+            "route": "/customers/{id}/favorites",
+            "status": 200,
+            "client_ip": "192.0.2.1",
+            "customer_id": str(customer.id),
+            "request_id": "mine",
+        }
+
+    @pytest.mark.parametrize(
+        ("method", "path", "route"),
+        [
+            ("GET", "/nowhere/ana@example.com", None),
+            ("HEAD", "/products", "/products"),
+            ("POST", "/auth/sign-in", "/auth/sign-in"),
+            ("POST", "/auth/sign-out", "/auth/sign-out"),
+            ("GET", "/customers?email=ana@example.com", "/customers"),
+            ("GET", "/customers/x/sessions", "/customers/{id}/sessions"),
+        ],
+    )
+    async def test_names_the_route(
+        self, client: httpx2.AsyncClient, method: str, path: str, route: str | None
+    ) -> None:
+        with capture_logs() as logs:
+            await client.request(method, path)
+        line = access(logs)
+        assert (line["method"], line["route"]) == (method, route)
+        assert "ana@example.com" not in str(logs)
+
+    async def test_names_the_key(self, client: httpx2.AsyncClient, key: Headers) -> None:
+        with capture_logs() as logs:
+            await client.get("/customers", headers=key)
+        assert access(logs)["key_id"] in key["x-aiqfome-api-key"]
+        assert key["x-aiqfome-api-key"] not in str(logs)
+
+    async def test_holds_no_secret(self, client: httpx2.AsyncClient, service: Service) -> None:
+        customer = await service.customer()
+        body = {"email": customer.email.value, "password": PASSWORD}
+        with capture_logs() as logs:
+            token = (await client.post("/auth/sign-in", json=body)).json()["access_token"]
+        for secret in (customer.email.value, PASSWORD, token):
+            assert secret not in str(logs)
+
+
+class TestErrors:
+    async def test_are_logged_once_with_their_stack(self, service: Service) -> None:
+        api = build(service)
+
+        @api.get("/broken")
+        async def broken(request: Request) -> None:
+            raise LookupError(request.method)
+
+        async with connect(api) as client:
+            with capture_logs() as logs:
+                await client.get("/broken")
+        errors = [each for each in logs if each["log_level"] == "error"]
+        assert [(each["event"], each["exc_info"]) for each in errors] == [
+            ("unhandled_error", True)
+        ]
+        assert access(logs)["status"] == 500
+
+
+class TestAdminActions:
+    async def test_on_others_leave_a_line(
+        self, client: httpx2.AsyncClient, service: Service
+    ) -> None:
+        admin, customer = await service.customer(role=Role.ADMIN), await service.customer()
+        headers = await bearer(client, admin)
+        with capture_logs() as logs:
+            await client.delete(f"/customers/{customer.id}", headers=headers)
+            await client.get("/customers/me", headers=headers)
+        [line] = [each for each in logs if each["event"] == "admin_action"]
+        assert line["admin_id"] == str(admin.id)
+        assert line["customer_id"] == str(customer.id)
+        assert (line["method"], line["route"]) == ("DELETE", "/customers/{id}")

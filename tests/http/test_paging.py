@@ -1,0 +1,94 @@
+import base64
+
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.infra.http.paging import CursorCodec
+from app.infra.http.problem import InvalidCursor
+from tests.double.service import Service
+
+positions = st.lists(st.none() | st.text(st.characters(codec="utf-8")), max_size=4).map(tuple)
+OLD, NEW = b"o" * 32, b"n" * 32
+
+
+class TestCursorCodec:
+    @given(positions, st.text(st.characters(codec="utf-8")))
+    def test_leads_back(self, position: tuple[str | None, ...], context: str) -> None:
+        codec = CursorCodec([NEW])
+        assert codec.decode(codec.encode(position, context=context), context=context) == position
+
+    @given(positions, st.data())
+    def test_refuses_what_was_changed(
+        self, position: tuple[str | None, ...], data: st.DataObject
+    ) -> None:
+        codec = CursorCodec([NEW])
+        cursor = codec.encode(position, context="list")
+        at = data.draw(st.integers(0, len(cursor) - 1))
+        letter = data.draw(st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZabcxyz0189-_=é \n"))
+        changed = cursor[:at] + letter + cursor[at + 1 :]
+        if changed != cursor:
+            with pytest.raises(InvalidCursor):
+                codec.decode(changed, context="list")
+
+    @given(st.text() | st.binary().map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
+    def test_refuses_what_was_made_up(self, cursor: str) -> None:
+        with pytest.raises(InvalidCursor):
+            CursorCodec([NEW]).decode(cursor, context="list")
+
+    @given(positions)
+    def test_refuses_what_belongs_elsewhere(self, position: tuple[str | None, ...]) -> None:
+        codec = CursorCodec([NEW])
+        with pytest.raises(InvalidCursor):
+            codec.decode(codec.encode(position, context="one"), context="another")
+
+    def test_accepts_the_key_before(self) -> None:
+        cursor = CursorCodec([OLD]).encode(("a",), context="list")
+        assert CursorCodec([NEW, OLD]).decode(cursor, context="list") == ("a",)
+        with pytest.raises(InvalidCursor):
+            CursorCodec([NEW]).decode(cursor, context="list")
+
+
+class TestPages:
+    @pytest.fixture
+    async def names(self, service: Service) -> list[str]:
+        return [(await service.customer(name=f"Ana {number:02}")).name for number in range(7)]
+
+    async def test_follow_each_other(
+        self, client: httpx2.AsyncClient, key: dict[str, str], names: list[str]
+    ) -> None:
+        seen, url = [], "/customers?sort=name&limit=3&name=ana+0"
+        while url:
+            body = (await client.get(url, headers=key)).json()
+            assert len(body["items"]) <= 3
+            seen += [each["name"] for each in body["items"]]
+            url = body.get("next")
+            assert "next" not in body or url.startswith("/customers?")
+        assert seen == names
+
+    @pytest.mark.parametrize(
+        "other",
+        ["/customers?sort=email&limit=3", "/customers?sort=name&limit=3&name=b", "/customers"],
+    )
+    async def test_belong_to_one_list(
+        self, client: httpx2.AsyncClient, key: dict[str, str], names: list[str], other: str
+    ) -> None:
+        first = (await client.get("/customers?sort=name&limit=3", headers=key)).json()
+        cursor = httpx2.URL(first["next"]).params["cursor"]
+        response = await client.get(
+            httpx2.URL(other).copy_merge_params({"cursor": cursor}), headers=key
+        )
+        assert (response.status_code, response.json()["code"]) == (400, "invalid_cursor")
+
+    @pytest.mark.parametrize("cursor", ["", "x", "é", "A" * 5000, "'; drop table"])
+    async def test_refuse_what_is_no_cursor(self, client: httpx2.AsyncClient, cursor: str) -> None:
+        response = await client.get("/products", params={"cursor": cursor})
+        assert (response.status_code, response.json()["code"]) == (400, "invalid_cursor")
+
+    async def test_may_change_their_size(
+        self, client: httpx2.AsyncClient, key: dict[str, str], names: list[str]
+    ) -> None:
+        first = (await client.get("/customers?sort=name&limit=3", headers=key)).json()
+        rest = httpx2.URL(first["next"]).copy_set_param("limit", "100")
+        assert len((await client.get(rest, headers=key)).json()["items"]) == len(names) - 3

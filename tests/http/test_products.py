@@ -1,0 +1,78 @@
+import httpx2
+
+from app.infra.http.options import HttpOptions
+from tests import make
+from tests.double.service import Service
+
+
+class TestProduct:
+    async def test_tells_where_it_came_from(
+        self, client: httpx2.AsyncClient, service: Service
+    ) -> None:
+        async def read() -> httpx2.Response:
+            response = await client.get("/products/5")
+            assert response.status_code == 200
+            return response
+
+        miss = await read()
+        assert miss.headers["Cache-Status"] == "favorites; fwd=uri-miss; stored"
+        assert miss.headers["Age"] == "0"
+        assert miss.headers["Cache-Control"] == "public, max-age=300"
+        service.clock.advance(make.MINUTE)
+        hit = await read()
+        assert hit.headers["Cache-Status"] == "favorites; hit"
+        assert hit.headers["Age"] == "60"
+        assert hit.json()["stale"] is False
+        service.clock.advance(5 * make.MINUTE)
+        stale = await read()
+        assert stale.headers["Cache-Status"] == "favorites; hit; detail=stale-while-revalidate"
+        assert stale.json()["stale"] is True
+        service.catalog.down = True
+        service.clock.advance(2 * make.DAY)
+        saved = await read()
+        assert saved.headers["Cache-Status"] == "favorites; hit; detail=stale-if-error"
+        assert saved.json()["stale"] is True
+
+    async def test_is_404_when_the_catalog_says_so(self, client: httpx2.AsyncClient) -> None:
+        response = await client.get("/products/99")
+        assert (response.status_code, response.json()["code"]) == (404, "product_not_found")
+
+    async def test_is_503_when_nothing_can_be_found_out(
+        self, client: httpx2.AsyncClient, service: Service
+    ) -> None:
+        service.catalog.down = True
+        for path in ("/products/5", "/products"):
+            response = await client.get(path)
+            assert (response.status_code, response.json()["code"]) == (503, "catalog_unavailable")
+            assert int(response.headers["Retry-After"]) >= 1
+            assert response.headers["Cache-Control"] == "no-store"
+
+
+class TestProducts:
+    async def test_are_filtered_sorted_and_paged(
+        self, client: httpx2.AsyncClient, service: Service
+    ) -> None:
+        for number, price, category in ((11, "3.00", "a"), (12, "1.00", "a"), (13, "2.00", "b")):
+            service.catalog.put(make.product(id=number, price=price, category=category))
+        first = await client.get("/products?category=a&sort=price&limit=1")
+        assert first.headers["Cache-Status"] == "favorites; fwd=uri-miss; stored"
+        assert [each["id"] for each in first.json()["items"]] == [12]
+        second = await client.get(first.json()["next"])
+        assert second.headers["Cache-Status"] == "favorites; hit"
+        assert second.headers["Age"] == "0"
+        assert [each["id"] for each in second.json()["items"]] == [11]
+
+
+class TestPriceHistory:
+    async def test_is_oldest_first(self, client: httpx2.AsyncClient, service: Service) -> None:
+        service.catalog.put(make.product(id=7, price="10.50"))
+        assert (await client.get("/products/7/price-history")).status_code == 404
+        await client.get("/products/7")
+        response = await client.get("/products/7/price-history")
+        assert response.json() == {
+            "items": [{"price": "10.50", "seen_at": "2026-11-20T12:00:00Z"}]
+        }
+
+
+def test_default_of_the_age_is_the_soft_ttl() -> None:
+    assert HttpOptions(cursor_keys=[b"x" * 32]).product_max_age == 5 * make.MINUTE
