@@ -1,0 +1,267 @@
+"""
+The composition root: the only module that knows every adapter.
+
+The order of construction is the order of reading; everything is taken down in the opposite one.
+"""
+
+import hashlib
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from uuid import uuid4
+
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.application.assembly import Collaborators, Rules, assemble
+from app.application.use_cases import UseCases
+from app.domain.access import ApiKey, PresentedApiKey, Scope
+from app.domain.outcome import StorageUnavailable
+from app.domain.product import CachePolicy
+from app.domain.session import SessionPolicy
+from app.domain.throttle import AccessThrottles
+from app.infra.fakestore.catalog import FakeStoreCatalog
+from app.infra.fakestore.client import create_client
+from app.infra.fakestore.observer import NullCatalogObserver
+from app.infra.fakestore.options import CatalogOptions
+from app.infra.http.api import create_api
+from app.infra.http.middleware.request_id import current_request_id
+from app.infra.http.options import HttpOptions
+from app.infra.jobs.worker import JobHandlers, JobWorker, WorkerOptions
+from app.infra.logger import configure_logging
+from app.infra.postgres.engine import create_engine, sessions_of
+from app.infra.postgres.migrate import schema_at_head
+from app.infra.postgres.unit_of_work import PostgresUnitOfWork
+from app.infra.security.api_key import new_api_key
+from app.infra.security.common_password import common_passwords
+from app.infra.security.hashing_executor import HashingExecutor, usable_cores
+from app.infra.security.password import Argon2Parameters, ArgonPasswordHasher
+from app.infra.security.refresh_token import HmacRefreshTokenSource
+from app.infra.security.signing_keys import SigningKeys
+from app.infra.security.token import JwtTokenIssuer
+from app.infra.task_manager import TaskManager
+from app.settings import Settings, load_settings
+
+BACKGROUND_TASKS = 64
+"""Refreshes under way at once in one process, at the most."""
+
+# The command line names it to the processes of a server; nothing else should.
+WORKERS_VARIABLE = "FAVORITES_SERVER_PROCESSES"
+
+
+class Readiness:
+    """Whether requests can be served: between the end of wiring and the beginning of the end."""
+
+    def __init__(self) -> None:
+        self._check: Callable[[], Awaitable[None]] | None = None
+
+    def opened(self, check: Callable[[], Awaitable[None]]) -> None:
+        """Be ready as long as the check passes."""
+        self._check = check
+
+    def closed(self) -> None:
+        """Be ready no more."""
+        self._check = None
+
+    async def __call__(self) -> None:
+        """
+        Return if requests can be served.
+
+        :raises StorageUnavailable: if the database cannot be reached or is not at our revision,
+            or if this process is starting or stopping
+        """
+        if self._check is None:
+            raise StorageUnavailable("Starting or stopping", retry_after=timedelta(seconds=1))
+        await self._check()
+
+
+@asynccontextmanager
+async def wire(
+    settings: Settings, *, readiness: Readiness | None = None
+) -> AsyncGenerator[UseCases]:
+    """Build the service and, on leaving, take it down in the opposite order."""
+    clock = partial(datetime.now, UTC)
+    keys = _signing_keys(settings)
+    catalog_options = _catalog_options(settings)
+    engine = create_engine(
+        database_url(settings),
+        pool_size=settings.database_pool_size,
+        patience=settings.database_pool_timeout,
+        statement_timeout=settings.database_pool_timeout,
+        transaction_pooler=settings.database_transaction_pooler,
+    )
+    hasher = ArgonPasswordHasher(
+        parameters=Argon2Parameters(
+            memory_kib=settings.password_memory_kib,
+            passes=settings.password_passes,
+            lanes=settings.password_lanes,
+        ),
+        executor=HashingExecutor(
+            threads=_hashing_threads(settings), queue=settings.password_queue
+        ),
+    )
+    client = create_client(settings.fakestore_url, catalog_options)
+    tasks = TaskManager(limit=BACKGROUND_TASKS, grace=settings.shutdown_grace / 2)
+    try:
+        async with hasher, client, tasks:  # tasks stop before the client they use
+            if readiness is not None:
+                readiness.opened(partial(_check_schema, engine))
+            yield assemble(
+                Collaborators(
+                    uow=partial(
+                        PostgresUnitOfWork,
+                        sessions_of(engine),
+                        budget=settings.database_pool_timeout,
+                    ),
+                    catalog=FakeStoreCatalog(
+                        client,
+                        options=catalog_options,
+                        clock=clock,
+                        request_id=current_request_id,
+                        observer=NullCatalogObserver(),
+                    ),
+                    hasher=hasher,
+                    tokens=JwtTokenIssuer(
+                        keys=keys,
+                        issuer=settings.jwt_issuer,
+                        audience=settings.jwt_audience,
+                        ttl=settings.access_token_ttl,
+                    ),
+                    refresh_tokens=HmacRefreshTokenSource(keys=keys),
+                    tasks=tasks,
+                    clock=clock,
+                    new_id=uuid4,
+                    new_api_key=new_api_key,
+                ),
+                _rules(settings, now=clock()),
+            )
+    finally:
+        if readiness is not None:
+            readiness.closed()
+        await engine.dispose()
+
+
+def create_app() -> FastAPI:
+    """Build the application of one server process; the settings are read, nothing connects yet."""
+    settings = load_settings()
+    configure_logging(format=settings.log_format.value, level=settings.log_level.value)
+    readiness = Readiness()
+    keys = _signing_keys(settings)
+    return create_api(
+        wire(settings, readiness=readiness),
+        HttpOptions(
+            cursor_keys=[
+                hashlib.sha256(b"favorites cursor\0" + secret).digest() for secret in keys.values()
+            ],
+            api_key_header=settings.api_key_header,
+            cookie_secure=settings.cookie_secure,
+            docs_enabled=settings.docs_enabled,
+            allowed_origins=frozenset(settings.allowed_origins),
+            trusted_proxies=settings.trusted_proxies,
+            max_body_bytes=settings.max_body_bytes,
+            product_max_age=settings.soft_ttl,
+            ready=readiness,
+        ),
+    )
+
+
+@asynccontextmanager
+async def job_worker(settings: Settings) -> AsyncGenerator[JobWorker]:
+    """Build a worker of the job queue."""
+    async with wire(settings) as use_cases:
+        yield JobWorker(
+            database_url(settings),
+            JobHandlers(
+                validate_product=lambda product_id: use_cases.validate_product(
+                    product_id=product_id
+                ),
+                refresh_favorited=use_cases.refresh_favorited,
+                purge=use_cases.purge,
+            ),
+            WorkerOptions(grace=settings.shutdown_grace * 0.8),
+        )
+
+
+def database_url(settings: Settings) -> str:
+    """
+    Return where the database is.
+
+    :raises ValueError: if the settings do not say so
+    """
+    if settings.database_url is None:
+        raise ValueError("DATABASE_URL is not set; ./development/start brings a database")
+    return settings.database_url.get_secret_value()
+
+
+async def _check_schema(engine: AsyncEngine) -> None:
+    if not await schema_at_head(engine):
+        raise StorageUnavailable(
+            "The database is not at this version's revision", retry_after=timedelta(seconds=5)
+        )
+
+
+def _signing_keys(settings: Settings) -> SigningKeys:
+    return SigningKeys({kid: secret.get_secret_value() for kid, secret in settings.jwt_keys})
+
+
+def _hashing_threads(settings: Settings) -> int:
+    if settings.password_threads is not None:
+        return settings.password_threads
+    # The processes of one server share its cores.
+    return max(1, usable_cores() // int(os.environ.get(WORKERS_VARIABLE, "1")))
+
+
+def _catalog_options(settings: Settings) -> CatalogOptions:
+    return CatalogOptions(
+        connect_timeout_s=settings.fakestore_connect_timeout.total_seconds(),
+        deadline_s=settings.fakestore_timeout.total_seconds(),
+        max_tries=settings.fakestore_tries,
+        backoff_base_s=settings.fakestore_backoff.total_seconds(),
+        retry_ratio=settings.fakestore_retry_budget,
+        max_concurrent=settings.fakestore_concurrency,
+        breaker_window_s=settings.fakestore_breaker_window.total_seconds(),
+        breaker_min_calls=settings.fakestore_breaker_calls,
+        breaker_failure_rate=settings.fakestore_breaker_rate,
+        breaker_open_s=settings.fakestore_breaker_pause.total_seconds(),
+        max_body_bytes=settings.fakestore_max_bytes,
+    )
+
+
+def _rules(settings: Settings, *, now: datetime) -> Rules:
+    return Rules(
+        cache=CachePolicy(
+            soft_ttl=settings.soft_ttl,
+            hard_ttl=settings.hard_ttl,
+            negative_ttl=settings.negative_ttl,
+            lease=settings.refresh_lease,
+            backoff=settings.refresh_backoff,
+        ),
+        session=SessionPolicy(
+            idle=settings.refresh_token_ttl,
+            absolute=settings.session_ttl,
+            grace=settings.refresh_grace,
+        ),
+        throttles=AccessThrottles(
+            sign_in_email=settings.sign_in_limit_email,
+            sign_in_ip=settings.sign_in_limit_ip,
+            sign_up_ip=settings.sign_up_limit_ip,
+        ),
+        common_passwords=common_passwords(),
+        pending_max=settings.pending_max,
+        development_key=_development_key(settings, now=now),
+    )
+
+
+def _development_key(settings: Settings, *, now: datetime) -> ApiKey | None:
+    if settings.development_api_key is None:
+        return None
+    presented = PresentedApiKey.parse(settings.development_api_key.get_secret_value())
+    return ApiKey(
+        id=presented.id,
+        name="development",
+        secret_hash=presented.secret_hash,
+        scopes=frozenset(Scope),
+        created_at=now,
+    )
