@@ -217,6 +217,7 @@ class TestPurgingSessions:
             make.session(customer_id=customer.id, ended_at=before),
             make.session(customer_id=customer.id, idle_expires_at=before),
             make.session(customer_id=customer.id, expires_at=before),
+            make.session(customer_id=customer.id, expires_at=before, ended_at=NOW),
         ]
         kept = [
             make.session(customer_id=customer.id),
@@ -225,7 +226,7 @@ class TestPurgingSessions:
             make.session(customer_id=customer.id, expires_at=NOW),
         ]
         await stored(uow, *over, *kept)
-        assert await do(uow, lambda work: work.sessions.purge(before=NOW)) == 3
+        assert await do(uow, lambda work: work.sessions.purge(before=NOW)) == 4
         left = await see(uow, lambda work: work.sessions.list_all(customer.id))
         assert {session.id for session in left} == {session.id for session in kept}
 
