@@ -318,16 +318,16 @@ class Settings(BaseSettings):
     """How long a copy is served while it is revalidated; older ones only in an outage."""
     negative_ttl: Duration = timedelta(minutes=1)
     """How long "there is no such product" is remembered."""
-    refresh_lease: Duration = timedelta(seconds=10)
+    refresh_lease: Duration = timedelta(seconds=5)
     """How long one process may take for a refresh before another may begin one."""
-    refresh_backoff: Duration = timedelta(seconds=10)
+    refresh_backoff: Duration = timedelta(seconds=5)
     """How long nobody asks for a product again after asking has failed."""
 
     # Favorites
 
-    favorites_max: Count = 1000
+    favorites_max: Count = 10_000
     """Favorites of a customer at the most."""
-    pending_max: Count = 20
+    pending_max: Count = 50
     """Favorites of a customer, at the most, that wait for the catalog to be asked."""
     popular_min_count: Count = 3
     """How many customers have to favor a product before it is listed as popular."""
@@ -376,7 +376,7 @@ class Settings(BaseSettings):
     """Argon2id: lanes."""
     password_threads: Annotated[int, Field(ge=1, le=64)] | None = None
     """Passwords hashed at once in each process, at the most; empty: as many as cores."""
-    password_queue: Annotated[int, Field(ge=0, le=10_000)] = 16
+    password_queue: Annotated[int, Field(ge=0, le=10_000)] = 64
     """Passwords that may wait for that; one more is answered 503."""
 
     # Jobs

@@ -44,8 +44,8 @@ from app.infra.security.token import JwtTokenIssuer
 from app.infra.task_manager import TaskManager
 from app.settings import Settings, load_settings
 
-BACKGROUND_TASKS = 64
-"""Refreshes under way at once in one process, at the most."""
+BACKGROUND_TASKS = 256
+"""Calls of the catalog that are under way or waited for in one process, at the most."""
 
 # The command line names it to the processes of a server; nothing else should.
 WORKERS_VARIABLE = "FAVORITES_SERVER_PROCESSES"

@@ -10,8 +10,8 @@ from app.application.gateway import (
     TokenIssuer,
 )
 from app.application.throttle import take_attempts
-from app.domain.customer import Email, Password
-from app.domain.outcome import InvalidCredentials, InvalidEmail
+from app.domain.customer import Email, Password, PasswordHash
+from app.domain.outcome import HashingBusy, InvalidCredentials, InvalidEmail
 from app.domain.repository import UnitOfWorkFactory
 from app.domain.session import RefreshToken, Session, SessionId, SessionPolicy
 from app.domain.throttle import AccessThrottles, email_key, ip_key
@@ -62,7 +62,7 @@ class SignIn:
                 extra={"customer_id": str(customer.id) if customer else None, "client_ip": ip},
             )
             raise InvalidCredentials("E-mail or password is wrong")
-        rehashed = await self.hasher.hash(given) if self.hasher.outdated(known) else None
+        rehashed = await self._rehash(given, known)
         now = self.clock()
         session = Session.begin(
             id=SessionId(self.new_id()),
@@ -100,3 +100,12 @@ class SignIn:
         return signed_in(
             customer, session, refresh_token=refresh_token, tokens=self.tokens, now=now
         )
+
+    async def _rehash(self, password: Password, known: PasswordHash) -> PasswordHash | None:
+        """Hash by the parameters of today if that is due; it can wait for the next sign-in."""
+        if not self.hasher.outdated(known):
+            return None
+        try:
+            return await self.hasher.hash(password)
+        except HashingBusy:
+            return None
