@@ -119,8 +119,10 @@ class TestProblemResponse:
         ]
 
     def test_survives_a_path_that_utf_8_cannot_hold(self) -> None:
-        scope = {**SCOPE, "path": "/\udcff"}
-        assert problem_response(scope, outcome.ProductNotFound("")).status_code == 404
+        scope = {**SCOPE, "path": "/\udcff\r\n"}
+        response = problem_response(scope, outcome.ProductNotFound(""))
+        body = httpx2.Response(200, content=bytes(response.body)).json()
+        assert body["instance"] == "/%3F%0D%0A"
 
 
 class TestPointer:
@@ -165,6 +167,7 @@ class TestRoutes:
             ("OPTIONS", "/products", "GET, HEAD"),
             ("PUT", "/customers/me", "DELETE, GET, HEAD, PATCH"),
             ("PATCH", "/customers/me/favorites/5", "DELETE, GET, HEAD, POST, PUT"),
+            ("OPTIONS", "/customers/me/favorites/contains", "GET, HEAD"),
             ("GET", "/auth/sign-in", "POST"),
             ("POST", "/docs", "GET, HEAD"),
         ],

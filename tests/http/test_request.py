@@ -236,7 +236,9 @@ class TestTarget:
     async def test_names_products_up_to_32_bits(self, client: httpx2.AsyncClient) -> None:
         assert (await client.get("/products/2147483647")).status_code == 404
 
-    @pytest.mark.parametrize("limit", ["0", "-1", "101", "x", "1.5", "9" * 5000, ""])
+    @pytest.mark.parametrize(
+        "limit", ["0", "-1", "101", "x", "1.0", "1_0", "+1", "\u0663", "9" * 5000, ""]
+    )
     async def test_bounds_limits(self, client: httpx2.AsyncClient, limit: str) -> None:
         response = await client.get("/products", params={"limit": limit})
         assert code(response) == (422, "validation_failed")

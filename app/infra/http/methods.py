@@ -29,10 +29,8 @@ def allowing(handle: Handler) -> Handler:
 
 
 def _documented(request: Request) -> list[str]:
-    schema = cast(FastAPI, request.app).openapi()
-    return [
-        method.upper()
-        for path, item in schema["paths"].items()
-        if compile_path(path)[0].match(request.scope["path"])
-        for method in item
-    ]
+    paths = cast(FastAPI, request.app).openapi()["paths"]
+    fitting = [path for path in paths if compile_path(path)[0].match(request.scope["path"])]
+    # "…/contains" is a path of its own, although it could be read as "…/{product_id}".
+    closest = min(fitting, key=lambda path: path.count("{"), default=None)
+    return [] if closest is None else [method.upper() for method in paths[closest]]

@@ -5,12 +5,14 @@ import binascii
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Sequence
 from typing import Annotated, Generic, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import Query, Request
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from app.domain.page import DEFAULT_LIMIT, MAX_LIMIT, Position
 from app.infra.http.problem import InvalidCursor
@@ -74,7 +76,20 @@ def _refusal() -> InvalidCursor:
     return InvalidCursor("Begin again with the first page: leave the cursor out.")
 
 
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many items a page has at most.")]
+def _parse_limit(text: object) -> object:
+    # Pydantic reads more as an int than a plain number: "1_0", "+1", "1.0".
+    if isinstance(text, str) and re.fullmatch(r"-?[0-9]{1,10}", text, re.ASCII) is None:
+        raise PydanticCustomError("limit", "A limit is a plain whole number.")
+    return text
+
+
+# The bounds come first: applied to a validator instead of a number they would be undocumented.
+Limit = Annotated[
+    int,
+    Field(ge=1, le=MAX_LIMIT),
+    BeforeValidator(_parse_limit),
+    Query(description="How many items a page has at most."),
+]
 Cursor = Annotated[
     str | None,
     Query(description="Where the page begins: taken from `next`, never made up."),

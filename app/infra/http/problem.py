@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar, TypeAlias
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -166,7 +167,7 @@ def problem_response(scope: Scope, problem: Problem) -> Response:
         "title": kind.title,
         "status": status.value,
         "detail": problem.detail if isinstance(problem, RequestError) else str(problem),
-        "instance": scope.get("path", ""),
+        "instance": quote(scope.get("path", ""), errors="replace"),
         "code": kind.code,
         "request_id": request_id_of(scope),
     }
@@ -184,7 +185,6 @@ def problem_response(scope: Scope, problem: Problem) -> Response:
         case _:
             pass
     return Response(
-        # Escaped to ASCII: a path may hold what UTF-8 cannot.
         json.dumps(content),
         status_code=status.value,
         headers=_headers(problem),

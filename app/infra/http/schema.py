@@ -136,5 +136,6 @@ def _format_rate(rate: Decimal) -> float:
 Rate = Annotated[Decimal, PlainSerializer(_format_rate), WithJsonSchema({"type": "number"})]
 """A mean of votes."""
 
-Text = Annotated[str, Field(pattern=r"^[^\u0000]*$")]
+NO_NUL = r"^[^\u0000]*$"
+Text = Annotated[str, Field(pattern=NO_NUL)]
 """Text without U+0000, which PostgreSQL cannot keep."""

@@ -34,7 +34,7 @@ from app.infra.http.router.customer_schema import (
     NameIn,
     NewPassword,
 )
-from app.infra.http.schema import In, Out
+from app.infra.http.schema import NO_NUL, In, Out
 from app.infra.http.security import (
     ACCESS_COOKIE,
     REFRESH_COOKIE,
@@ -66,13 +66,13 @@ class SignInIn(In):
 class RefreshIn(In):
     """A refresh token from a client that keeps no cookies."""
 
-    refresh_token: Annotated[str, Field(max_length=1024)]
+    refresh_token: Annotated[str, Field(max_length=1024, json_schema_extra={"pattern": NO_NUL})]
 
 
 class TokenIn(In):
     """An API key to be exchanged."""
 
-    api_key: Annotated[str, Field(max_length=1024)]
+    api_key: Annotated[str, Field(max_length=1024, json_schema_extra={"pattern": NO_NUL})]
 
 
 class SignedInOut(Out):
@@ -155,12 +155,14 @@ async def sign_in(
 
 def presented_refresh_token(request: Request, body: RefreshIn | None = None) -> str:
     """
-    Return the refresh token that is shown by cookie or in the body.
+    Return the refresh token in the body, or else that of the cookie.
 
     :raises MissingCredentials: if there is none
-    :raises InvalidRefreshToken: if there are several that differ
+    :raises InvalidRefreshToken: if there are several cookies that differ
     """
-    shown = {*cookie_values(request, REFRESH_COOKIE), *([body.refresh_token] if body else [])}
+    if body is not None:
+        return body.refresh_token
+    shown = set(cookie_values(request, REFRESH_COOKIE))
     if not shown:
         raise MissingCredentials("Send the cookie of sign-in, or `refresh_token` in the body.")
     if len(shown) > 1:

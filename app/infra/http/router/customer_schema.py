@@ -6,7 +6,10 @@ from uuid import UUID
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from app.domain.customer import EMAIL_MAX, NAME_MAX, PASSWORD_MAX, PASSWORD_MIN, Email, Role
-from app.infra.http.schema import Out, TimeOut
+from app.infra.http.schema import NO_NUL, Out, TimeOut
+
+_CONTROLS = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
+_NAME = rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}][^{_CONTROLS}]*$"
 
 # The rules are the domain's; these only tell them to clients, and bound what has to be looked at.
 NameIn = Annotated[
@@ -14,7 +17,7 @@ NameIn = Annotated[
     Field(
         min_length=1,
         max_length=4 * NAME_MAX,
-        json_schema_extra={"maxLength": NAME_MAX},
+        json_schema_extra={"maxLength": NAME_MAX, "pattern": _NAME},
         examples=["Ana Souza"],
     ),
 ]
@@ -36,6 +39,7 @@ NewPassword = Annotated[
             "minLength": PASSWORD_MIN,
             "maxLength": PASSWORD_MAX,
             "format": "password",
+            "pattern": NO_NUL,
         },
         examples=["uma senha bem longa"],
     ),
@@ -44,7 +48,7 @@ GivenPassword = Annotated[
     str,
     Field(
         max_length=8 * PASSWORD_MAX,
-        json_schema_extra={"format": "password"},
+        json_schema_extra={"format": "password", "pattern": NO_NUL},
         examples=["uma senha bem longa"],
     ),
 ]
