@@ -6,6 +6,7 @@ Results go to stdout, everything else to stderr. Exit status: 0 done, 1 it could
 """
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -123,7 +124,9 @@ def migrate() -> None:
 
     Example: `DATABASE_URL=postgresql://user:password@host/favorites python -m app migrate`
     """
-    upgrade(database_url(_settings(quiet=False)))
+    settings = _settings(quiet=False)
+    logging.getLogger("alembic").setLevel(logging.INFO)
+    upgrade(database_url(settings))
 
 
 @app.command()

@@ -39,9 +39,12 @@ _DEPTH_MAX = 6
 
 # Chatter, or lines that would hold what we must not log (statements, URLs, arguments).
 _QUIET = {
+    "alembic": logging.WARNING,
     "asyncio": logging.WARNING,
     "httpcore2": logging.WARNING,
     "httpx2": logging.WARNING,
+    "procrastinate": logging.WARNING,
+    "psycopg": logging.WARNING,
     "sqlalchemy": logging.WARNING,
     "uvicorn.access": logging.CRITICAL,
 }
