@@ -22,6 +22,8 @@ from app.infra.http.middleware.cors import Cors
 from app.infra.http.middleware.cross_site import RefuseCrossSite
 from app.infra.http.middleware.error_boundary import ErrorBoundary
 from app.infra.http.middleware.head import HeadAsGet
+from app.infra.http.middleware.measure import Measure
+from app.infra.http.middleware.rate_limit import RateLimit
 from app.infra.http.middleware.request_id import RequestId
 from app.infra.http.middleware.security_headers import SecurityHeaders
 from app.infra.http.middleware.target import CheckTarget
@@ -29,6 +31,7 @@ from app.infra.http.options import HttpOptions
 from app.infra.http.paging import CursorCodec
 from app.infra.http.problem import RequestError, answer_problem
 from app.infra.http.router import auth, customers, favorites, health, products
+from app.infra.http.security import recognized
 from app.infra.http.validation import (
     answer_http_exception,
     answer_invalid,
@@ -47,8 +50,12 @@ def create_api(use_cases: AbstractAsyncContextManager[UseCases], options: HttpOp
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[dict[str, Any]]:
-        async with use_cases as wired:
-            yield {"use_cases": wired}
+        try:
+            async with use_cases as wired:
+                yield {"use_cases": wired}
+        finally:
+            if options.limiter is not None:
+                await options.limiter.aclose()
 
     api = FastAPI(
         title="Favorites",
@@ -86,8 +93,9 @@ def _middleware(options: HttpOptions) -> list[Middleware]:
     Return the layers around the routes, the outermost first.
 
     The id comes first, since everything logs it; the log line is about the answer as it leaves;
-    headers are on refusals too; what refuses stands inside the boundary that words refusals, and
-    the body is read last, when nothing else speaks against the request.
+    headers are on refusals too; requests are counted before anything is done for them; what else
+    refuses stands inside the boundary that words refusals, and the body is read last, when nothing
+    else speaks against the request.
     """
     cors = Middleware(
         Cors, allowed_origins=options.allowed_origins, api_key_header=options.api_key_header
@@ -95,9 +103,15 @@ def _middleware(options: HttpOptions) -> list[Middleware]:
     return [
         Middleware(RequestId),
         Middleware(AccessLog),
+        Middleware(Measure, observe=options.observe),
         Middleware(ClientAddress, trusted=options.trusted_proxies),
         Middleware(SecurityHeaders, https_only=options.cookie_secure),
         *([cors] if options.allowed_origins else []),
+        *(
+            [Middleware(RateLimit, limiter=options.limiter, recognize=recognized)]
+            if options.limiter is not None
+            else []
+        ),
         Middleware(ErrorBoundary),
         Middleware(CheckTarget),
         Middleware(RefuseCrossSite, allowed_origins=options.allowed_origins),

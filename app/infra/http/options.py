@@ -4,6 +4,22 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
+from typing import Protocol
+
+from app.infra.http.rate_limit.limiter import RateLimiter
+
+
+class RequestObserver(Protocol):
+    """Hears of each request when it has been answered; must not block and must not raise."""
+
+    def __call__(
+        self, *, method: str, route: str | None, status: int | None, duration_s: float
+    ) -> None:
+        """`route` is the template of its path, `status` None if there was no answer."""
+
+
+def _ignore(*, method: str, route: str | None, status: int | None, duration_s: float) -> None:
+    pass
 
 
 async def _always_ready() -> None:
@@ -19,7 +35,8 @@ class HttpOptions:
     be exchanged without breaking pages that are being read. `allowed_origins` are exact
     (`https://shop.example`). `trusted_proxies` are those whose `X-Forwarded-For` is believed.
     `product_max_age` is how long others may keep a product (the soft TTL). `ready` returns if the
-    service can do its work, and raises `Unavailable` otherwise.
+    service can do its work, and raises `Unavailable` otherwise. `limiter` bounds how much one
+    client may ask; it is closed with the application. `observe` hears of every request.
     """
 
     cursor_keys: Sequence[bytes] = field(repr=False)
@@ -31,6 +48,8 @@ class HttpOptions:
     max_body_bytes: int = 64 * 1024
     product_max_age: timedelta = timedelta(minutes=5)
     ready: Callable[[], Awaitable[None]] = _always_ready
+    limiter: RateLimiter | None = field(default=None, repr=False)
+    observe: RequestObserver = _ignore
 
     def __post_init__(self) -> None:
         if not self.cursor_keys or min(map(len, self.cursor_keys)) < 32:

@@ -2,8 +2,9 @@
 Who asks, and what is theirs.
 
 Credentials come as the cookie `access_token`, as `Authorization: Bearer` or as an API key in a
-header of its own. A request shows one of them: with two that differ we could not say in whose name
-it acts, so it is refused.
+header of its own. What a client put into a header on purpose goes before the cookie that its
+browser adds to everything; with two that differ besides, we could not say in whose name the
+request acts, so it is refused.
 
 Guards are dependencies of *routers*, so that a new route cannot forget them. Routes that need the
 customer they act on name the same guard again; FastAPI calls it once.
@@ -24,8 +25,10 @@ from app.domain.outcome import (
     CustomerNotFound,
     CustomerOnly,
     InsufficientScope,
+    InvalidApiKey,
     InvalidToken,
     MissingCredentials,
+    NotAuthenticated,
 )
 from app.infra.http.middleware.cross_site import SAFE_METHODS
 from app.infra.http.schema import parse_uuid
@@ -45,21 +48,56 @@ async def authenticated(request: Request) -> Principal:
     :raises InvalidToken: if a token is not valid, or several credentials are shown that differ
     :raises InvalidApiKey: if an API key is not valid
     """
-    authenticate = wired(request).authenticate
-    tokens = {*cookie_values(request, ACCESS_COOKIE), *_bearer_tokens(request)}
-    keys = set(request.headers.getlist(request.app.state.options.api_key_header))
+    token, key = _shown(request)
     principal: Principal
-    match [*tokens], [*keys]:
-        case [], []:
-            raise MissingCredentials("Sign in, or send an API key.")
-        case [token], []:
-            principal = await authenticate.by_token(token)
-        case [], [key]:
-            principal = await authenticate.by_api_key(key)
-        case _:
-            raise InvalidToken("The request shows several credentials that differ.")
+    if token is not None:
+        principal = await wired(request).authenticate.by_token(token)
+    elif key is not None:
+        principal = await _holder(request, key)
+    else:
+        raise MissingCredentials("Sign in, or send an API key.")
     request.state.principal = principal
     return principal
+
+
+async def recognized(request: Request) -> Principal | None:
+    """
+    Return in whose name a request is counted; None without credentials, or with wrong ones.
+
+    Of a token only the signature is checked, which asks nobody: whether its session holds is left
+    to `authenticated`. A key has to be looked up; `authenticated` does not look again.
+    """
+    try:
+        token, key = _shown(request)
+        if token is not None:
+            return wired(request).authenticate.claimed_by(token)
+        return None if key is None else await _holder(request, key)
+    except NotAuthenticated:
+        return None
+
+
+def _shown(request: Request) -> tuple[str | None, str | None]:
+    """Return the token or the API key that a request shows, if any, but never both."""
+    tokens = {*_bearer_tokens(request)}
+    keys = set(request.headers.getlist(request.app.state.options.api_key_header))
+    if not tokens and not keys:
+        tokens = {*cookie_values(request, ACCESS_COOKIE)}
+    if len(tokens) + len(keys) > 1:
+        raise InvalidToken("The request shows several credentials that differ.")
+    return next(iter(tokens), None), next(iter(keys), None)
+
+
+async def _holder(request: Request, key: str) -> ServicePrincipal:
+    known: ServicePrincipal | InvalidApiKey | None = getattr(request.state, "key_holder", None)
+    if known is None:
+        try:
+            known = await wired(request).authenticate.by_api_key(key)
+        except InvalidApiKey as refusal:
+            known = refusal
+        request.state.key_holder = known
+    if isinstance(known, InvalidApiKey):
+        raise known
+    return known
 
 
 def cookie_values(request: Request, name: str) -> list[str]:
