@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.application.assembly import Collaborators, Rules, assemble
+from app.application.catalog_observer import NullCatalogObserver
 from app.application.use_cases import UseCases
 from app.domain.access import ApiKey, PresentedApiKey, Scope
 from app.domain.outcome import StorageUnavailable
@@ -24,7 +25,6 @@ from app.domain.session import SessionPolicy
 from app.domain.throttle import AccessThrottles
 from app.infra.fakestore.catalog import FakeStoreCatalog
 from app.infra.fakestore.client import create_client
-from app.infra.fakestore.observer import NullCatalogObserver
 from app.infra.fakestore.options import CatalogOptions
 from app.infra.http.api import create_api
 from app.infra.http.middleware.request_id import current_request_id

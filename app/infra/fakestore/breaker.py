@@ -5,20 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 
+from app.application.catalog_observer import BreakerState
 from app.infra.fakestore.failure import CallFailed, CircuitOpen
 from app.infra.fakestore.options import CatalogOptions
 
 _BUCKETS = 10
-
-
-class BreakerState(StrEnum):
-    """Calls pass, calls are refused, or one call is let through to see."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
 
 
 class CircuitBreaker:

@@ -18,15 +18,15 @@ from tenacity import (
 )
 from typing_extensions import override
 
+from app.application.catalog_observer import BreakerState, CallOutcome, CatalogObserver, Operation
 from app.application.gateway import Clock, ProductCatalog
 from app.domain.outcome import CatalogUnavailable
 from app.domain.product import Product, ProductId
 from app.infra.fakestore.answer import Answer, read_answer
-from app.infra.fakestore.breaker import BreakerState, CircuitBreaker
+from app.infra.fakestore.breaker import CircuitBreaker
 from app.infra.fakestore.budget import RetryBudget
 from app.infra.fakestore.bulkhead import Bulkhead
-from app.infra.fakestore.failure import CallFailed, CallOutcome, CallRefused, NotAnswered
-from app.infra.fakestore.observer import CatalogObserver, Operation
+from app.infra.fakestore.failure import CallFailed, CallRefused, NotAnswered
 from app.infra.fakestore.options import CatalogOptions
 from app.infra.fakestore.retry_after import parse_retry_after
 from app.infra.fakestore.translation import to_product, to_products

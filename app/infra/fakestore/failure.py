@@ -12,24 +12,8 @@ They stay within this package: callers of the catalog see `CatalogUnavailable`.
 """
 
 from datetime import timedelta
-from enum import StrEnum
 
-
-class CallOutcome(StrEnum):
-    """The end of a call in one word, for logs and metrics."""
-
-    FOUND = "found"
-    ABSENT = "absent"
-    TIMEOUT = "timeout"
-    TRANSPORT = "transport"
-    RATE_LIMITED = "rate_limited"
-    SERVER_ERROR = "server_error"
-    UNEXPECTED_STATUS = "unexpected_status"
-    TOO_LARGE = "too_large"
-    GARBAGE = "garbage"
-    CIRCUIT_OPEN = "circuit_open"
-    BULKHEAD_FULL = "bulkhead_full"
-
+from app.application.catalog_observer import CallOutcome
 
 RETRYABLE = frozenset({CallOutcome.TRANSPORT, CallOutcome.RATE_LIMITED, CallOutcome.SERVER_ERROR})
 """The failures that may be gone a moment later."""

@@ -30,9 +30,10 @@ from pydantic import (
     ValidationError,
 )
 
+from app.application.catalog_observer import CallOutcome
 from app.domain.product import MAX_PRODUCT_ID, Product, ProductId, Rating
 from app.infra.fakestore.answer import Answer
-from app.infra.fakestore.failure import CallFailed, CallOutcome
+from app.infra.fakestore.failure import CallFailed
 
 _CENT = Decimal("0.01")
 _PRICE_LIMIT = Decimal(10) ** 10

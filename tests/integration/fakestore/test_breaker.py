@@ -9,8 +9,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app.infra.fakestore.breaker import BreakerState, CircuitBreaker
-from app.infra.fakestore.failure import BulkheadFull, CallFailed, CallOutcome, CircuitOpen
+from app.application.catalog_observer import BreakerState, CallOutcome
+from app.infra.fakestore.breaker import CircuitBreaker
+from app.infra.fakestore.failure import BulkheadFull, CallFailed, CircuitOpen
 from app.infra.fakestore.options import CatalogOptions
 from tests.integration.fakestore.upstream import ManualTime
 

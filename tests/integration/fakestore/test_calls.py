@@ -10,11 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 from typing_extensions import override
 
+from app.application.catalog_observer import BreakerState, CallOutcome, Operation
 from app.domain.outcome import CatalogUnavailable
 from app.domain.product import ProductId
-from app.infra.fakestore.breaker import BreakerState
-from app.infra.fakestore.failure import CallOutcome
-from app.infra.fakestore.observer import Operation
 from app.infra.fakestore.options import CatalogOptions
 from tests import make
 from tests.integration.fakestore.upstream import (

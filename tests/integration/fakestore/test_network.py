@@ -12,11 +12,11 @@ import httpx2
 import pytest
 from typing_extensions import override
 
+from app.application.catalog_observer import CallOutcome
 from app.domain.outcome import CatalogUnavailable
 from app.domain.product import Product, ProductId
 from app.infra.fakestore.catalog import FakeStoreCatalog
 from app.infra.fakestore.client import create_client
-from app.infra.fakestore.failure import CallOutcome
 from app.infra.fakestore.options import CatalogOptions
 from tests import make
 from tests.integration.fakestore.upstream import (

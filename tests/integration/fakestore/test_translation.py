@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.application.catalog_observer import CallOutcome, Operation
 from app.domain.outcome import CatalogUnavailable
 from app.domain.product import MAX_PRODUCT_ID, Product, ProductId
-from app.infra.fakestore.failure import CallOutcome
-from app.infra.fakestore.observer import Operation
 from app.infra.fakestore.options import CatalogOptions
 from tests import make
 from tests.integration.fakestore.upstream import (

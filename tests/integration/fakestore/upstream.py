@@ -11,11 +11,15 @@ from typing import TypeAlias
 import httpx2
 from typing_extensions import override
 
-from app.infra.fakestore.breaker import BreakerState
+from app.application.catalog_observer import (
+    BreakerState,
+    CallOutcome,
+    CatalogObserver,
+    NullCatalogObserver,
+    Operation,
+)
 from app.infra.fakestore.catalog import FakeStoreCatalog
 from app.infra.fakestore.client import create_client
-from app.infra.fakestore.failure import CallOutcome
-from app.infra.fakestore.observer import CatalogObserver, NullCatalogObserver, Operation
 from app.infra.fakestore.options import CatalogOptions
 from tests.make import NOW
 

@@ -1,12 +1,9 @@
-"""What can be watched of the calls, for metrics."""
+"""What can be counted about the calls of the catalog."""
 
 from abc import ABC, abstractmethod
 from enum import StrEnum
 
 from typing_extensions import override
-
-from app.infra.fakestore.breaker import BreakerState
-from app.infra.fakestore.failure import CallOutcome
 
 
 class Operation(StrEnum):
@@ -14,6 +11,30 @@ class Operation(StrEnum):
 
     FIND = "find"
     LIST = "list"
+
+
+class CallOutcome(StrEnum):
+    """The end of a call in one word, for logs and metrics."""
+
+    FOUND = "found"
+    ABSENT = "absent"
+    TIMEOUT = "timeout"
+    TRANSPORT = "transport"
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    UNEXPECTED_STATUS = "unexpected_status"
+    TOO_LARGE = "too_large"
+    GARBAGE = "garbage"
+    CIRCUIT_OPEN = "circuit_open"
+    BULKHEAD_FULL = "bulkhead_full"
+
+
+class BreakerState(StrEnum):
+    """Calls pass, calls are refused, or one call is let through to see."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
 
 
 class CatalogObserver(ABC):
