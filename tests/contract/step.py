@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 
 from app.domain.page import Page, Position
 from app.domain.repository import UnitOfWork, UnitOfWorkFactory
+from tests import make
 
 T = TypeVar("T")
 
@@ -39,12 +40,18 @@ async def side_by_side(
     times: int, uow: UnitOfWorkFactory, action: Callable[[UnitOfWork], Awaitable[T]]
 ) -> list[T | BaseException]:
     """Do the same in several units of work at once; return each one's result or outcome."""
+    ready = asyncio.Barrier(times)
 
     async def once() -> T:
         async with uow() as work:
-            await asyncio.sleep(0)  # all have begun before the first goes on
+            # Connected before anybody begins: otherwise the first is done when the second comes.
+            await work.customers.get(make.customer_id())
+            await ready.wait()
             result = await action(work)
-            await asyncio.sleep(0)
+            for _ in range(10):
+                # Looks at something else, so that the others come to where they have to wait.
+                await asyncio.sleep(0)
+                await work.customers.get(make.customer_id())
             await work.commit()
             return result
 
