@@ -180,7 +180,12 @@ async def job_worker(settings: Settings) -> AsyncGenerator[JobWorker]:
                 refresh_favorited=use_cases.refresh_favorited,
                 purge=use_cases.purge,
             ),
-            WorkerOptions(grace=settings.shutdown_grace * 0.8),
+            WorkerOptions(
+                concurrency=settings.worker_concurrency,
+                lease=settings.worker_lease,
+                grace=settings.shutdown_grace * 0.8,
+                kept=settings.dead_letters_kept,
+            ),
         )
 
 
@@ -219,13 +224,18 @@ def _catalog_options(settings: Settings) -> CatalogOptions:
         deadline_s=settings.fakestore_timeout.total_seconds(),
         max_tries=settings.fakestore_tries,
         backoff_base_s=settings.fakestore_backoff.total_seconds(),
+        backoff_max_s=settings.fakestore_backoff_max.total_seconds(),
         retry_ratio=settings.fakestore_retry_budget,
+        retry_reserve=settings.fakestore_retry_reserve,
         max_concurrent=settings.fakestore_concurrency,
+        max_queued=settings.fakestore_queue,
+        queue_timeout_s=settings.fakestore_queue_timeout.total_seconds(),
         breaker_window_s=settings.fakestore_breaker_window.total_seconds(),
         breaker_min_calls=settings.fakestore_breaker_calls,
         breaker_failure_rate=settings.fakestore_breaker_rate,
         breaker_open_s=settings.fakestore_breaker_pause.total_seconds(),
         max_body_bytes=settings.fakestore_max_bytes,
+        retry_after_max_s=settings.fakestore_retry_after_max.total_seconds(),
     )
 
 
@@ -250,6 +260,7 @@ def _rules(settings: Settings, *, now: datetime) -> Rules:
         ),
         common_passwords=common_passwords(),
         pending_max=settings.pending_max,
+        sessions_kept=settings.sessions_kept,
         development_key=_development_key(settings, now=now),
     )
 
