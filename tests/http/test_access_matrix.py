@@ -4,6 +4,7 @@ Who may do what: every operation by everybody who might ask.
 An operation without a row fails, so that nobody adds one without deciding this.
 """
 
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,6 +111,9 @@ async def test_matrix(service: Service, operation: str, actor: str) -> None:
             else await credentials(client, service, actor, row),
         )
     assert response.status_code == row.statuses[ACTORS.index(actor)], response.text
+    assert not [each for each in threading.enumerate() if each.name.startswith("AnyIO")], (
+        "a dependency that is not async takes a thread for every request"
+    )
     if response.status_code >= 400:
         assert await untouched(service, ana)
         assert ana.email.value not in response.text

@@ -6,11 +6,12 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Generic, TypeVar
 from urllib.parse import urlencode
 
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -110,48 +111,67 @@ class PageOut(BaseModel, Generic[T]):
     ] = None
 
 
-class Paging:
-    """The paging of one request: where its page begins, and what comes after it."""
-
-    def __init__(
-        self, request: Request, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
-    ) -> None:
-        self.limit = limit
-        self._links = _Links(request, request.url.path)
-        self.after = None if cursor is None else self._links.position(cursor)
-
-    def next_url(self, position: Position | None) -> str | None:
-        """Return the URL of the page that begins after a position; None if there is none."""
-        return self._links.url(position)
-
-
-class FirstPage(Paging):
-    """The paging of an answer that holds the beginning of a list with an address of its own."""
-
-    def __init__(self, request: Request, limit: Limit = DEFAULT_LIMIT) -> None:
-        self.limit = limit
-        self.after = None
-        self._links = _Links(request, request.url.path.rpartition("/")[0] + "/favorites")
-
-
-class _Links:
+class Links:
     """Links into one list: its path with the filters as they were sent."""
 
-    def __init__(self, request: Request, path: str) -> None:
-        self._codec: CursorCodec = request.app.state.cursors
+    def __init__(self, codec: CursorCodec, *, path: str, query: Iterable[tuple[str, str]]) -> None:
+        self._codec = codec
         self._path = path
         # Another spelling of a filter is another list.
-        self._query = [
-            (name, value) for name, value in request.query_params.multi_items() if name != "cursor"
-        ]
+        self._query = [(name, value) for name, value in query if name != "cursor"]
         filters = sorted(each for each in self._query if each[0] != "limit")
         self._context = json.dumps([path, filters])
 
     def position(self, cursor: str) -> Position:
+        """
+        Return where a cursor leads.
+
+        :raises InvalidCursor: if it does not lead into this list
+        """
         return self._codec.decode(cursor, context=self._context)
 
-    def url(self, position: Position | None) -> str | None:
-        if position is None:
-            return None
+    def url(self, position: Position) -> str:
+        """Return where the page begins that comes after a position."""
         cursor = self._codec.encode(position, context=self._context)
         return f"{self._path}?{urlencode([*self._query, ('cursor', cursor)])}"
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """The paging of one request: where its page begins, and what comes after it."""
+
+    limit: int
+    after: Position | None
+    links: Links
+
+    def next_url(self, position: Position | None) -> str | None:
+        """Return the URL of the page that begins after a position; None if there is none."""
+        return None if position is None else self.links.url(position)
+
+
+async def paging(request: Request, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Paging:
+    """
+    Return the paging of a list.
+
+    :raises InvalidCursor: if the cursor does not belong to it
+    """
+    links = Links(
+        request.app.state.cursors,
+        path=request.url.path,
+        query=request.query_params.multi_items(),
+    )
+    return Paging(limit, None if cursor is None else links.position(cursor), links)
+
+
+async def first_page(request: Request, limit: Limit = DEFAULT_LIMIT) -> Paging:
+    """Return the paging of an answer that holds the beginning of a customer's favorites."""
+    links = Links(
+        request.app.state.cursors,
+        path=request.url.path.rpartition("/")[0] + "/favorites",
+        query=[("limit", str(limit))],
+    )
+    return Paging(limit, None, links)
+
+
+PagingIn = Annotated[Paging, Depends(paging)]
+FirstPageIn = Annotated[Paging, Depends(first_page)]

@@ -153,7 +153,7 @@ async def sign_in(
     return _welcome(request, response, signed_in)
 
 
-def presented_refresh_token(request: Request, body: RefreshIn | None = None) -> str:
+async def presented_refresh_token(request: Request, body: RefreshIn | None = None) -> str:
     """
     Return the refresh token in the body, or else that of the cookie.
 
@@ -210,7 +210,7 @@ async def sign_out(
     _set_cookie(request, response, REFRESH_COOKIE, "", path=REFRESH_PATH, max_age=0)
 
 
-def presented_api_key(request: Request, body: TokenIn | None = None) -> str:
+async def presented_api_key(request: Request, body: TokenIn | None = None) -> str:
     """
     Return the API key that is shown in its header or in the body.
 

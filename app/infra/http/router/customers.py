@@ -1,6 +1,5 @@
 """Accounts: one's own, or all of them."""
 
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
@@ -35,7 +34,7 @@ from app.domain.outcome import (
 from app.domain.session import SessionId
 from app.infra.http.etag import customer_etag, expected_version, unchanged
 from app.infra.http.openapi import SIGNED_IN_ONLY, problems
-from app.infra.http.paging import PageOut, Paging
+from app.infra.http.paging import PageOut, PagingIn
 from app.infra.http.router.customer_schema import (
     CustomerOut,
     EmailIn,
@@ -121,44 +120,40 @@ _oneself = APIRouter(
 )
 
 
-class CustomerFilters:
-    """The conditions of a list of customers."""
-
-    def __init__(
-        self,
-        email: Annotated[
-            Text | None, Query(max_length=254, description="The whole address, case aside.")
-        ] = None,
-        name: Annotated[
-            Text | None, Query(max_length=100, description="How the name begins, case aside.")
-        ] = None,
-        created_after: Annotated[TimeIn | None, Query()] = None,
-        created_before: Annotated[TimeIn | None, Query()] = None,
-        role: Annotated[Role | None, Query()] = None,
-        sort: Annotated[CustomerSort, Query()] = CustomerSort.OLDEST,
-    ) -> None:
-        self._conditions = CustomerQuery(
-            email=email,
-            name=name,
-            created_after=created_after,
-            created_before=created_before,
-            role=role,
-            sort=sort,
-        )
-
-    def query(self, paging: Paging) -> CustomerQuery:
-        """Return the query of one page."""
-        return replace(self._conditions, limit=paging.limit, after=paging.after)
+async def customer_query(
+    paging: PagingIn,
+    email: Annotated[
+        Text | None, Query(max_length=254, description="The whole address, case aside.")
+    ] = None,
+    name: Annotated[
+        Text | None, Query(max_length=100, description="How the name begins, case aside.")
+    ] = None,
+    created_after: Annotated[TimeIn | None, Query()] = None,
+    created_before: Annotated[TimeIn | None, Query()] = None,
+    role: Annotated[Role | None, Query()] = None,
+    sort: Annotated[CustomerSort, Query()] = CustomerSort.OLDEST,
+) -> CustomerQuery:
+    """Return which customers are asked for."""
+    return CustomerQuery(
+        email=email,
+        name=name,
+        created_after=created_after,
+        created_before=created_before,
+        role=role,
+        sort=sort,
+        limit=paging.limit,
+        after=paging.after,
+    )
 
 
 @_all.get("", summary="List customers", responses=problems(AdminOnly, InsufficientScope))
 async def list_customers(
-    filters: Annotated[CustomerFilters, Depends()],
-    paging: Annotated[Paging, Depends()],
+    query: Annotated[CustomerQuery, Depends(customer_query)],
+    paging: PagingIn,
     use_case: Annotated[ListCustomers, Depends(use(lambda all_: all_.list_customers))],
 ) -> PageOut[CustomerOut]:
     """Look through the customers, for internal systems and administrators."""
-    page = await use_case(filters.query(paging))
+    page = await use_case(query)
     return PageOut(
         items=[CustomerOut.model_validate(customer) for customer in page.items],
         next=paging.next_url(page.next),

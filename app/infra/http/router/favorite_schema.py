@@ -15,7 +15,7 @@ from app.infra.http.use_cases import wired
 IsStale: TypeAlias = Callable[[CachedProduct], bool]
 
 
-def staleness(request: Request) -> IsStale:
+async def staleness(request: Request) -> IsStale:
     """Return what tells whether a newer copy of a product is due, at this moment."""
     products = wired(request).products
     now = products.clock()

@@ -1,6 +1,5 @@
 """Products that a customer marked."""
 
-from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Response, status
@@ -27,7 +26,7 @@ from app.domain.outcome import (
 )
 from app.domain.product import ProductId
 from app.infra.http.openapi import problems
-from app.infra.http.paging import FirstPage, PageOut, Paging
+from app.infra.http.paging import FirstPageIn, PageOut, PagingIn
 from app.infra.http.router.customer_schema import CustomerOut
 from app.infra.http.router.favorite_schema import ContainsOut, FavoriteOut, StaleCheck
 from app.infra.http.schema import Out, ProductIdIn, Text, parse_product_id
@@ -49,25 +48,24 @@ ProductPath = Annotated[ProductIdIn, Path(description="A product's id in the cat
 _GUARDED = (CustomerNotFound, InsufficientScope, CustomerOnly)
 
 
-class FavoriteFilters:
-    """The conditions of a list of favorites."""
-
-    def __init__(
-        self,
-        customer_id: OwnCustomer,
-        category: Annotated[Text | None, Query(max_length=200)] = None,
-        q: Annotated[
-            Text | None, Query(max_length=200, description="Part of a title, case aside.")
-        ] = None,
-        sort: Annotated[FavoriteSort, Query()] = FavoriteSort.NEWEST,
-    ) -> None:
-        self._conditions = FavoriteQuery(
-            customer_id=customer_id, category=category, q=q, sort=sort
-        )
-
-    def query(self, paging: Paging) -> FavoriteQuery:
-        """Return the query of one page."""
-        return replace(self._conditions, limit=paging.limit, after=paging.after)
+async def favorite_query(
+    paging: PagingIn,
+    customer_id: OwnCustomer,
+    category: Annotated[Text | None, Query(max_length=200)] = None,
+    q: Annotated[
+        Text | None, Query(max_length=200, description="Part of a title, case aside.")
+    ] = None,
+    sort: Annotated[FavoriteSort, Query()] = FavoriteSort.NEWEST,
+) -> FavoriteQuery:
+    """Return which favorites are asked for."""
+    return FavoriteQuery(
+        customer_id=customer_id,
+        category=category,
+        q=q,
+        sort=sort,
+        limit=paging.limit,
+        after=paging.after,
+    )
 
 
 class ProfileOut(Out):
@@ -79,8 +77,8 @@ class ProfileOut(Out):
 
 @router.get("/favorites", summary="List favorites", responses=problems(*_GUARDED))
 async def list_favorites(
-    filters: Annotated[FavoriteFilters, Depends()],
-    paging: Annotated[Paging, Depends()],
+    query: Annotated[FavoriteQuery, Depends(favorite_query)],
+    paging: PagingIn,
     stale: StaleCheck,
     use_case: Annotated[ListFavorites, Depends(use(lambda all_: all_.list_favorites))],
 ) -> PageOut[FavoriteOut]:
@@ -89,7 +87,7 @@ async def list_favorites(
 
     Products are the last known copies: the list works while the catalog does not.
     """
-    page = await use_case(filters.query(paging))
+    page = await use_case(query)
     return PageOut(
         items=[FavoriteOut.of(item, stale=stale) for item in page.items],
         next=paging.next_url(page.next),
@@ -116,7 +114,7 @@ def _checked(text: str) -> str:
 _ID = "[1-9][0-9]{0,9}"
 
 
-def asked_products(
+async def asked_products(
     product_ids: Annotated[
         str,
         AfterValidator(_checked),
@@ -227,13 +225,13 @@ async def remove_favorite(
     responses=problems(*_GUARDED),
 )
 async def read_profile(
-    filters: Annotated[FavoriteFilters, Depends()],
-    paging: Annotated[FirstPage, Depends()],
+    customer_id: OwnCustomer,
+    paging: FirstPageIn,
     stale: StaleCheck,
     use_case: Annotated[ReadProfile, Depends(use(lambda all_: all_.read_profile))],
 ) -> ProfileOut:
     """Get what a front end's first screen shows; `next` leads on in the list of favorites."""
-    profile = await use_case(filters.query(paging))
+    profile = await use_case(FavoriteQuery(customer_id=customer_id, limit=paging.limit))
     return ProfileOut(
         customer=CustomerOut.model_validate(profile.customer),
         favorites=PageOut(

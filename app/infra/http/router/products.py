@@ -1,7 +1,6 @@
 """The catalog, read through the cache."""
 
 import math
-from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from app.application.use_case.read_price_history import ReadPriceHistory
 from app.domain.outcome import CatalogUnavailable, ProductNotFound
 from app.domain.product import ProductQuery, ProductSort, ServedFrom
 from app.infra.http.openapi import PUBLIC, problems
-from app.infra.http.paging import PageOut, Paging
+from app.infra.http.paging import PageOut, PagingIn
 from app.infra.http.router.favorite_schema import StaleCheck
 from app.infra.http.router.product_schema import PriceHistoryOut, PriceOut, ProductOut
 from app.infra.http.schema import ProductIdIn, Text
@@ -43,22 +42,16 @@ _HEADERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class ProductFilters:
-    """The conditions of a list of products."""
-
-    def __init__(
-        self,
-        category: Annotated[Text | None, Query(max_length=200)] = None,
-        q: Annotated[
-            Text | None, Query(max_length=200, description="Part of a title, case aside.")
-        ] = None,
-        sort: Annotated[ProductSort, Query()] = ProductSort.ID,
-    ) -> None:
-        self._conditions = ProductQuery(category=category, q=q, sort=sort)
-
-    def query(self, paging: Paging) -> ProductQuery:
-        """Return the query of one page."""
-        return replace(self._conditions, limit=paging.limit, after=paging.after)
+async def product_query(
+    paging: PagingIn,
+    category: Annotated[Text | None, Query(max_length=200)] = None,
+    q: Annotated[
+        Text | None, Query(max_length=200, description="Part of a title, case aside.")
+    ] = None,
+    sort: Annotated[ProductSort, Query()] = ProductSort.ID,
+) -> ProductQuery:
+    """Return which products are asked for."""
+    return ProductQuery(category=category, q=q, sort=sort, limit=paging.limit, after=paging.after)
 
 
 @router.get(
@@ -70,13 +63,13 @@ class ProductFilters:
 async def list_products(
     request: Request,
     response: Response,
-    filters: Annotated[ProductFilters, Depends()],
-    paging: Annotated[Paging, Depends()],
+    query: Annotated[ProductQuery, Depends(product_query)],
+    paging: PagingIn,
     stale: StaleCheck,
     products: Reader,
 ) -> PageOut[ProductOut]:
     """Look through the catalog."""
-    reading = await products.list_page(filters.query(paging))
+    reading = await products.list_page(query)
     _describe(request, response, reading.served_from, reading.age, collapsed=reading.collapsed)
     return PageOut(
         items=[ProductOut.of(each, stale=stale(each)) for each in reading.page.items],
