@@ -159,15 +159,23 @@ class TestCredentials:
         shown = [
             [("Cookie", f"access_token={token}; access_token={other}")],
             [("Cookie", f"access_token={token}"), ("Cookie", f"access_token={other}")],
-            [("Authorization", f"Bearer {token}"), ("Cookie", f"access_token={other}")],
             [("Authorization", f"Bearer {token}"), ("Authorization", f"Bearer {other}")],
             [("Authorization", f"Bearer {token}"), *key.items()],
-            [("Cookie", f"access_token={token}"), *key.items()],
             [*key.items(), (API_KEY, "another")],
         ]
         for headers in shown:
             response = await client.get("/customers/me", headers=headers)
             assert code(response) == (401, "invalid_token"), headers
+
+    async def test_in_a_header_go_before_the_cookie(
+        self, client: httpx2.AsyncClient, service: Service, token: str, key: Headers
+    ) -> None:
+        other = await service.customer(name="Bia Lima")
+        cookie = {"Cookie": f"access_token={token}"}
+        response = await client.get("/customers/me", headers=await bearer(client, other) | cookie)
+        assert response.json()["name"] == "Bia Lima"
+        response = await client.get("/customers", headers=key | cookie)
+        assert response.status_code == 200
 
     @pytest.mark.parametrize(
         "headers",

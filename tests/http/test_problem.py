@@ -63,6 +63,14 @@ class TestEveryOutcome:
         assert json["status"] == status_of(kind)
 
 
+class TestIndex:
+    async def test_lists_every_problem(self, client: httpx2.AsyncClient) -> None:
+        items = (await client.get("/problems")).json()["items"]
+        assert [each["code"] for each in items] == [kind.code for kind in CONCRETE]
+        html = (await client.get("/problems", headers={"Accept": "text/html"})).text
+        assert all(f'href="/problems/{kind.code}"' in html for kind in CONCRETE)
+
+
 class TestProblemResponse:
     @pytest.mark.parametrize("kind", CONCRETE, ids=lambda kind: kind.code)
     def test_has_the_members_of_the_contract(self, kind: ProblemType) -> None:
