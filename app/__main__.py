@@ -34,6 +34,7 @@ from app.infra.dependency import (
 from app.infra.http.server import ServeError, ServeOptions, serve_api
 from app.infra.jobs.queue import JobDesk, JobNotRetryable, JobView, job_desk
 from app.infra.logger import configure_logging
+from app.infra.metrics.endpoint import MetricsError, metrics_endpoint
 from app.infra.postgres.migrate import upgrade
 from app.settings import Settings, SettingsError, load_settings
 
@@ -111,7 +112,9 @@ def serve(
     )
     # The processes of one server share its cores.
     os.environ[WORKERS_VARIABLE] = str(options.workers)
-    serve_api(options)
+    shared = reload or options.workers > 1
+    with metrics_endpoint(settings.metrics_port, host=options.host, shared=shared):
+        serve_api(options)
 
 
 @app.command()
@@ -148,7 +151,8 @@ def worker() -> None:
                 loop.add_signal_handler(number, job_runner.stop)
             await job_runner.run()
 
-    asyncio.run(work())
+    with metrics_endpoint(settings.metrics_port, host=settings.host):
+        asyncio.run(work())
 
 
 @jobs.command("list")
@@ -380,7 +384,7 @@ def main() -> None:
     except (SettingsError, InvalidValue) as error:
         typer.echo(error, err=True)
         sys.exit(USAGE)
-    except (DomainError, ServeError, JobNotRetryable) as error:
+    except (DomainError, ServeError, MetricsError, JobNotRetryable) as error:
         typer.echo(error, err=True)
         sys.exit(FAILURE)
 

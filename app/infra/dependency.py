@@ -10,13 +10,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import cast
 from uuid import uuid4
 
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import QueuePool
 
 from app.application.assembly import Collaborators, Rules, assemble
-from app.application.catalog_observer import NullCatalogObserver
 from app.application.use_cases import UseCases
 from app.domain.access import ApiKey, PresentedApiKey, Scope
 from app.domain.outcome import StorageUnavailable
@@ -29,8 +30,10 @@ from app.infra.fakestore.options import CatalogOptions
 from app.infra.http.api import create_api
 from app.infra.http.middleware.request_id import current_request_id
 from app.infra.http.options import HttpOptions
+from app.infra.http.rate_limit.shared import create_limiter
 from app.infra.jobs.worker import JobHandlers, JobWorker, WorkerOptions
 from app.infra.logger import configure_logging
+from app.infra.metrics.process import Sampler, process_metrics
 from app.infra.postgres.engine import create_engine, sessions_of
 from app.infra.postgres.migrate import schema_at_head
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
@@ -92,20 +95,27 @@ async def wire(
         statement_timeout=settings.database_pool_timeout,
         transaction_pooler=settings.database_transaction_pooler,
     )
+    hashing = HashingExecutor(threads=_hashing_threads(settings), queue=settings.password_queue)
     hasher = ArgonPasswordHasher(
         parameters=Argon2Parameters(
             memory_kib=settings.password_memory_kib,
             passes=settings.password_passes,
             lanes=settings.password_lanes,
         ),
-        executor=HashingExecutor(
-            threads=_hashing_threads(settings), queue=settings.password_queue
-        ),
+        executor=hashing,
     )
     client = create_client(settings.fakestore_url, catalog_options)
     tasks = TaskManager(limit=BACKGROUND_TASKS, grace=settings.shutdown_grace / 2)
+    metrics = process_metrics()
+    sampler = Sampler(
+        {
+            metrics.hashing_queue: lambda: hashing.queue_depth,
+            metrics.connections_in_use: cast("QueuePool", engine.pool).checkedout,
+            metrics.connections_limit: lambda: settings.database_pool_size,
+        }
+    )
     try:
-        async with hasher, client, tasks:  # tasks stop before the client they use
+        async with sampler, hasher, client, tasks:  # tasks stop before the client they use
             if readiness is not None:
                 readiness.opened(partial(_check_schema, engine))
             yield assemble(
@@ -120,7 +130,7 @@ async def wire(
                         options=catalog_options,
                         clock=clock,
                         request_id=current_request_id,
-                        observer=NullCatalogObserver(),
+                        observer=metrics.catalog,
                     ),
                     hasher=hasher,
                     tokens=JwtTokenIssuer(
@@ -134,6 +144,7 @@ async def wire(
                     clock=clock,
                     new_id=uuid4,
                     new_api_key=new_api_key,
+                    cache_observer=metrics.cache,
                 ),
                 _rules(settings, now=clock()),
             )
@@ -163,6 +174,13 @@ def create_app() -> FastAPI:
             max_body_bytes=settings.max_body_bytes,
             product_max_age=settings.soft_ttl,
             ready=readiness,
+            limiter=create_limiter(
+                settings.rate_limit,
+                redis_url=None
+                if settings.redis_url is None
+                else settings.redis_url.get_secret_value(),
+            ),
+            observe=process_metrics().requests,
         ),
     )
 
@@ -186,6 +204,7 @@ async def job_worker(settings: Settings) -> AsyncGenerator[JobWorker]:
                 grace=settings.shutdown_grace * 0.8,
                 kept=settings.dead_letters_kept,
             ),
+            observe=process_metrics().jobs,
         )
 
 

@@ -6,10 +6,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from time import perf_counter
+from typing import Protocol
 
 import procrastinate
 import psycopg
-from procrastinate import exceptions, utils
+from procrastinate import JobContext, exceptions, utils
+from procrastinate.worker import Worker
 
 from app.domain.outcome import Unavailable
 from app.domain.product import ProductId
@@ -48,13 +51,32 @@ class WorkerOptions:
     reconnect_after: timedelta = timedelta(seconds=1)
 
 
-class JobWorker:
-    """Works until it is told to stop, also through restarts of the database."""
+class JobObserver(Protocol):
+    """Hears of each run of a job when it has ended; must not block and must not raise."""
 
-    def __init__(self, conninfo: str, handlers: JobHandlers, options: WorkerOptions) -> None:
+    def __call__(self, *, task: str, succeeded: bool, duration_s: float) -> None:
+        """One that is canceled has not succeeded."""
+
+
+class JobWorker:
+    """
+    Works until it is told to stop, also through restarts of the database.
+
+    `observe` hears of every run of a job.
+    """
+
+    def __init__(
+        self,
+        conninfo: str,
+        handlers: JobHandlers,
+        options: WorkerOptions,
+        *,
+        observe: JobObserver,
+    ) -> None:
         self._conninfo = conninfo
         self._handlers = handlers
         self._options = options
+        self._observe = observe
         self._stopping = asyncio.Event()
         self._run: asyncio.Task[None] | None = None
 
@@ -87,10 +109,27 @@ class JobWorker:
                     stalled_worker_timeout=self._options.lease.total_seconds(),
                     delete_jobs="successful",
                     install_signal_handlers=False,
+                    worker_middleware=[self._measure],
                 )
             logger.warning("worker_lost_database")
         except (exceptions.ConnectorException, psycopg.Error, OSError) as error:
             logger.warning("worker_lost_database", extra={"reason": type(error).__name__})
+
+    async def _measure(
+        self, run: Callable[[], Awaitable[object]], context: JobContext, _: Worker
+    ) -> object:
+        began = perf_counter()
+        succeeded = False
+        try:
+            result = await run()
+            succeeded = True
+            return result
+        finally:
+            self._observe(
+                task=context.job.task_name,
+                succeeded=succeeded,
+                duration_s=perf_counter() - began,
+            )
 
     def _app(self) -> procrastinate.App:
         app = create_queue(self._conninfo, pool_size=self._options.concurrency + 2)

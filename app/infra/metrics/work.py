@@ -1,0 +1,67 @@
+"""What is counted about requests and jobs."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+NO_ROUTE = "none"
+NO_ANSWER = "none"
+
+REQUEST_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+JOB_BUCKETS_S = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0)
+
+
+class RequestMetrics:
+    """
+    Counts requests by method, template of the route and class of the status.
+
+    What clients invent, a method or a path, is never a label: there are as many series as routes.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "favorites_http_requests",
+            "Requests that were answered, or given up by the client (status none).",
+            ["method", "route", "status"],
+            registry=registry,
+        )
+        self._duration = Histogram(
+            "favorites_http_request_duration_seconds",
+            "Time from the head of a request to the end of its answer.",
+            ["method", "route"],
+            buckets=REQUEST_BUCKETS_S,
+            registry=registry,
+        )
+
+    def __call__(
+        self, *, method: str, route: str | None, status: int | None, duration_s: float
+    ) -> None:
+        """Count one request."""
+        known = method if method in METHODS else "other"
+        template = NO_ROUTE if route is None else route
+        answer = NO_ANSWER if status is None else f"{status // 100}xx"
+        self._requests.labels(known, template, answer).inc()
+        self._duration.labels(known, template).observe(duration_s)
+
+
+class JobMetrics:
+    """Counts runs of jobs; one that is tried again counts each time."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._runs = Counter(
+            "favorites_job_runs",
+            "Runs of jobs, by task and by whether they succeeded.",
+            ["task", "outcome"],
+            registry=registry,
+        )
+        self._duration = Histogram(
+            "favorites_job_duration_seconds",
+            "Time of a run.",
+            ["task"],
+            buckets=JOB_BUCKETS_S,
+            registry=registry,
+        )
+
+    def __call__(self, *, task: str, succeeded: bool, duration_s: float) -> None:
+        """Count one run."""
+        self._runs.labels(task, "ok" if succeeded else "failed").inc()
+        self._duration.labels(task).observe(duration_s)
