@@ -82,6 +82,10 @@ def document(api: FastAPI, *, api_key_header: str) -> dict[str, Any]:
     }
     schema["security"] = [{"cookie": []}, {"bearer": []}, {"apiKey": []}]
     for path, method, operation in operations(schema):
+        for parameter in operation.get("parameters", ()):
+            if parameter["schema"].get("type") == "array":
+                # Lists are separated by commas, not by repeating the parameter.
+                parameter.update(style="form", explode=False)
         for kind in _by_convention(path, method, operation):
             _add(operation["responses"], kind)
         operation["responses"] = dict(sorted(operation["responses"].items()))

@@ -90,10 +90,12 @@ def _format_time(moment: datetime) -> str:
 
 _TIME_SCHEMA = {"type": "string", "format": "date-time", "examples": ["2026-11-20T12:00:00Z"]}
 
+PRODUCT_ID_SCHEMA = {"type": "integer", "minimum": 1, "maximum": MAX_PRODUCT_ID}
+
 ProductIdIn = Annotated[
     ProductId,
     BeforeValidator(parse_product_id),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_PRODUCT_ID}),
+    WithJsonSchema(PRODUCT_ID_SCHEMA),
 ]
 """A product id in a path."""
 

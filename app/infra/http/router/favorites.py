@@ -29,7 +29,7 @@ from app.infra.http.openapi import problems
 from app.infra.http.paging import FirstPageIn, PageOut, PagingIn
 from app.infra.http.router.customer_schema import CustomerOut
 from app.infra.http.router.favorite_schema import ContainsOut, FavoriteOut, StaleCheck
-from app.infra.http.schema import Out, ProductIdIn, Text, parse_product_id
+from app.infra.http.schema import PRODUCT_ID_SCHEMA, Out, ProductIdIn, Text, parse_product_id
 from app.infra.http.security import own_customer
 from app.infra.http.strict_json import StrictRoute
 from app.infra.http.use_cases import use
@@ -111,15 +111,21 @@ def _checked(text: str) -> str:
     return text
 
 
-_ID = "[1-9][0-9]{0,9}"
+_LIST_OF_IDS = {
+    "type": "array",
+    "items": PRODUCT_ID_SCHEMA,
+    "minItems": 1,
+    "maxItems": _CONTAINS_MAX,
+    "examples": [[1, 2, 3]],
+}
 
 
 async def asked_products(
     product_ids: Annotated[
         str,
         AfterValidator(_checked),
-        WithJsonSchema({"type": "string", "pattern": f"^{_ID}(,{_ID}){{0,{_CONTAINS_MAX - 1}}}$"}),
-        Query(description="At most 100 ids, separated by commas.", examples=["1,2,3"]),
+        WithJsonSchema(_LIST_OF_IDS),
+        Query(description="At most 100 ids, separated by commas."),
     ],
 ) -> tuple[ProductId, ...]:
     """Return the products that are asked about; FastAPI itself knows no such list."""
