@@ -41,7 +41,6 @@ def storage_failures() -> Generator[None]:
         OSError,  # refused, reset, unresolved; TimeoutError is one as well
         exc.TimeoutError,  # no place in the pool
         exc.DBAPIError,
-        exc.PendingRollbackError,  # the unit goes on after its connection was lost
         asyncpg.PostgresError,  # while a connection is prepared SQLAlchemy lets these through
         asyncpg.InterfaceError,
     ) as error:

@@ -67,7 +67,7 @@ async def schema_at_head(engine: AsyncEngine) -> bool:
 
 def head() -> str:
     """Return the newest revision that this code knows."""
-    return _revisions()[-1]
+    return revisions()[-1]
 
 
 def is_ours(name: str | None, kind: str, _parents: object) -> bool:
@@ -118,7 +118,7 @@ def _config() -> Config:
 
 
 @cache
-def _revisions() -> tuple[str, ...]:
+def revisions() -> tuple[str, ...]:
     """Return all revisions that this code knows, oldest first."""
     script = ScriptDirectory.from_config(_config())
     return tuple(revision.revision for revision in script.walk_revisions())[::-1]
@@ -129,4 +129,4 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _up_to_date(revision: str | None) -> bool:
-    return revision is not None and (revision == head() or revision not in _revisions())
+    return revision is not None and (revision == head() or revision not in revisions())

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
 from sqlalchemy import CursorResult, Row, TextClause
 from sqlalchemy.ext.asyncio import async_sessionmaker
@@ -17,6 +17,7 @@ from app.infra.postgres.failure import storage_failures
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
 # Rows are read from the database, not from what this session read before.
 _OPTIONS = {"populate_existing": True, "synchronize_session": False}
@@ -35,6 +36,7 @@ class Transaction:
         self._session = sessions()
         self._budget_s = budget.total_seconds()
         self._deadline: float | None = None
+        self._lost: StorageUnavailable | None = None
 
     async def all(self, statement: SelectOfScalar[T]) -> Sequence[T]:
         """Return what a query for one thing selects."""
@@ -56,7 +58,7 @@ class Transaction:
         async with self._bounded():
             return (await self._session.exec(statement, execution_options=_OPTIONS)).rowcount
 
-    async def sql(self, statement: TextClause, **parameters: object) -> Sequence[Row[*tuple[Any, ...]]]:
+    async def sql(self, statement: TextClause, **parameters: object) -> Sequence[AnyRow]:
         """Run a statement in SQL, and return what it returns."""
         async with self._bounded():
             result: CursorResult[*tuple[Any, ...]] = await self._session.exec(
@@ -99,8 +101,15 @@ class Transaction:
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncGenerator[None]:
+        if self._lost is not None:
+            # What is broken stays broken: nothing of a unit may come after a part that is lost.
+            raise self._lost
         if self._deadline is None:
             self._deadline = asyncio.get_running_loop().time() + self._budget_s
-        with storage_failures():
-            async with asyncio.timeout_at(self._deadline):
-                yield
+        try:
+            with storage_failures():
+                async with asyncio.timeout_at(self._deadline):
+                    yield
+        except StorageUnavailable as error:
+            self._lost = error
+            raise

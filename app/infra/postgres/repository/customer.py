@@ -95,7 +95,12 @@ class PostgresCustomerRepository(CustomerRepository):
 
     @override
     async def remove(self, customer_id: CustomerId) -> bool:
-        if await self.lock(customer_id) is None:
+        # At once the lock that deleting needs: a weaker one first could not be made stronger while
+        # somebody who holds the customer waits for one of the sessions.
+        locked = await self._transaction.first(
+            select(CustomerRow.id).where(CustomerRow.id == customer_id).with_for_update()
+        )
+        if locked is None:
             return False
         # In the order in which everybody locks sessions; the cascade would take them as they lie.
         await self._transaction.all(

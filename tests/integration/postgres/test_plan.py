@@ -1,0 +1,211 @@
+from collections.abc import AsyncGenerator, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.domain.customer import CustomerId, CustomerQuery, CustomerSort
+from app.domain.favorite import FavoriteQuery, FavoriteSort, Snapshot
+from app.domain.product import ProductId, ProductQuery, ProductSort
+from app.domain.repository import UnitOfWork
+from app.infra.postgres.engine import create_engine, sessions_of
+from app.infra.postgres.unit_of_work import PostgresUnitOfWork
+from tests import make
+from tests.integration.postgres.plan import sent_by
+
+# 1,000 customers with 100 favorites each, and one with 10,000.
+COLLECTOR = CustomerId(UUID(int=1))
+_FILL = f"""
+INSERT INTO products_cache (
+    product_id, title, title_key, price, price_since, description, category, image, fetched_at
+)
+SELECT n, 'Title ' || n, 'title ' || n, n % 977, '{make.NOW}', '', 'c' || n % 5, '',
+    timestamptz '{make.NOW}' - n * interval '1 minute'
+FROM generate_series(1, 10000) AS n;
+
+INSERT INTO customers (
+    id, name, name_key, email, email_key, role, created_at, updated_at, version
+)
+SELECT lpad(to_hex(n), 32, '0')::uuid, 'Name ' || n, 'name ' || n, n || '@example.com',
+    n || '@example.com', 'customer', timestamptz '{make.NOW}' + n * interval '1 second',
+    '{make.NOW}', 1
+FROM generate_series(1, 20000) AS n;
+
+INSERT INTO favorites (
+    customer_id, product_id, favorited_at, snapshot_title, snapshot_price, snapshot_image
+)
+SELECT lpad(to_hex(c), 32, '0')::uuid, p, timestamptz '{make.NOW}' + p * interval '1 second',
+    CASE WHEN p % 1000 > 0 THEN 'Title' END, CASE WHEN p % 1000 > 0 THEN 1 END,
+    CASE WHEN p % 1000 > 0 THEN '' END
+FROM generate_series(1, 1001) AS c, generate_series(1, 10000) AS p
+WHERE c = 1 OR p % 100 = c % 100;
+
+INSERT INTO sessions (
+    id, customer_id, device, created_at, last_used_at, idle_expires_at, expires_at
+)
+SELECT gen_random_uuid(), lpad(to_hex(n), 32, '0')::uuid, '', '{make.NOW}', '{make.NOW}',
+    timestamptz '{make.NOW}' + n * interval '1 minute', '{make.NOW + 30 * make.DAY}'
+FROM generate_series(1, 20000) AS n;
+"""  # noqa: S608 - made of our own constants
+
+
+@pytest.fixture(scope="module")
+def full_database(new_database: Callable[..., str]) -> str:
+    url = new_database(migrated=True)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(_FILL)
+        connection.execute("VACUUM ANALYZE")
+    return url
+
+
+@pytest_asyncio.fixture
+async def engine(full_database: str) -> AsyncGenerator[AsyncEngine]:
+    engine = create_engine(full_database)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def work(engine: AsyncEngine) -> UnitOfWork:
+    return PostgresUnitOfWork(sessions_of(engine))
+
+
+def indexes(plan: Sequence[dict[str, Any]]) -> set[str]:
+    return {node["Index Name"] for node in plan if "Index Name" in node}
+
+
+def kinds(plan: Sequence[dict[str, Any]]) -> set[str]:
+    return {node["Node Type"] for node in plan}
+
+
+class TestFavorites:
+    @pytest.mark.parametrize("sort", [FavoriteSort.NEWEST, FavoriteSort.OLDEST])
+    async def test_are_listed_by_time_from_an_index_however_many_there_are(
+        self, engine: AsyncEngine, work: UnitOfWork, sort: FavoriteSort
+    ) -> None:
+        async with work:
+            first = await work.favorites.list_page(
+                FavoriteQuery(customer_id=COLLECTOR, sort=sort, limit=100)
+            )
+            for after in (None, first.next):
+                with sent_by(engine) as sent:
+                    page = await work.favorites.list_page(
+                        FavoriteQuery(customer_id=COLLECTOR, sort=sort, after=after)
+                    )
+                plan = await sent.plan()
+                assert len(page.items) == 25
+                assert "ix_favorites_customer_id_favorited_at_product_id" in indexes(plan)
+                assert not kinds(plan) & {"Sort", "Incremental Sort", "Seq Scan"}
+                [scan] = [n for n in plan if "favorited_at" in n.get("Index Name", "")]
+                assert ("favorited_at" in scan["Index Cond"]) == (after is not None)
+
+    @pytest.mark.parametrize("sort", list(FavoriteSort))
+    async def test_are_listed_by_one_statement(
+        self, engine: AsyncEngine, work: UnitOfWork, sort: FavoriteSort
+    ) -> None:
+        with sent_by(engine) as sent:
+            async with work:
+                page = await work.favorites.list_page(
+                    FavoriteQuery(customer_id=COLLECTOR, sort=sort, category="c1", q="1")
+                )
+        assert len(page.items) == 25
+        assert len(sent.statements) == 1
+
+    async def test_are_found_in_the_index_alone(
+        self, engine: AsyncEngine, work: UnitOfWork
+    ) -> None:
+        wanted = [ProductId(n) for n in range(1, 101)]
+        with sent_by(engine) as sent:
+            async with work:
+                found = await work.favorites.contains(COLLECTOR, wanted)
+        assert found == set(wanted)
+        assert kinds(await sent.plan()) == {"Index Only Scan"}
+
+    async def test_that_wait_are_found_without_looking_at_the_others(
+        self, engine: AsyncEngine, work: UnitOfWork
+    ) -> None:
+        snapshot = Snapshot.of(make.product())
+        async with work:
+            with sent_by(engine) as sent:
+                assert await work.favorites.confirm(ProductId(1000), snapshot) == 11
+        assert "ix_favorites_pending_product_id" in indexes(await sent.plan())
+
+
+class TestCustomers:
+    @pytest.mark.parametrize(
+        ("sort", "index"),
+        [
+            (CustomerSort.OLDEST, "ix_customers_created_at_id"),
+            (CustomerSort.NEWEST, "ix_customers_created_at_id"),
+            (CustomerSort.NAME, "ix_customers_name_key_id"),
+            (CustomerSort.EMAIL, "uq_customers_email_key"),
+        ],
+    )
+    async def test_are_listed_from_an_index(
+        self, engine: AsyncEngine, work: UnitOfWork, sort: CustomerSort, index: str
+    ) -> None:
+        async with work:
+            first = await work.customers.list_page(CustomerQuery(sort=sort))
+            with sent_by(engine) as sent:
+                await work.customers.list_page(CustomerQuery(sort=sort, after=first.next))
+        plan = await sent.plan()
+        assert indexes(plan) == {index}
+        assert not kinds(plan) & {"Sort", "Incremental Sort", "Seq Scan"}
+
+    async def test_are_found_by_the_beginning_of_their_name_from_an_index(
+        self, engine: AsyncEngine, work: UnitOfWork
+    ) -> None:
+        with sent_by(engine) as sent:
+            async with work:
+                page = await work.customers.list_page(CustomerQuery(name="NAME 1234"))
+        assert len(page.items) == 11
+        assert indexes(await sent.plan()) == {"ix_customers_name_key_id"}
+
+
+class TestProducts:
+    @pytest.mark.parametrize(
+        ("sort", "index"),
+        [
+            (ProductSort.ID, "pk_products_cache"),
+            (ProductSort.CHEAPEST, "ix_products_cache_price"),
+            (ProductSort.DEAREST, "ix_products_cache_price"),
+        ],
+    )
+    async def test_are_listed_from_an_index(
+        self, engine: AsyncEngine, work: UnitOfWork, sort: ProductSort, index: str
+    ) -> None:
+        async with work:
+            first = await work.products.list_page(ProductQuery(sort=sort))
+            with sent_by(engine) as sent:
+                await work.products.list_page(ProductQuery(sort=sort, after=first.next))
+        plan = await sent.plan()
+        assert indexes(plan) == {index}
+        assert not kinds(plan) & {"Sort", "Incremental Sort", "Seq Scan"}
+
+    async def test_that_are_due_are_found_from_an_index(
+        self, engine: AsyncEngine, work: UnitOfWork
+    ) -> None:
+        with sent_by(engine) as sent:
+            async with work:
+                due = await work.products.list_favorited(
+                    fetched_before=datetime.max.replace(tzinfo=make.NOW.tzinfo), limit=20
+                )
+        assert due == [ProductId(n) for n in range(10_000, 9_980, -1)]
+        assert "ix_products_cache_fetched_at" in indexes(await sent.plan())
+
+
+class TestSessions:
+    async def test_that_are_over_are_found_from_an_index(
+        self, engine: AsyncEngine, work: UnitOfWork
+    ) -> None:
+        with sent_by(engine) as sent:
+            async with work:
+                purged = await work.sessions.purge(
+                    before=make.NOW + timedelta(minutes=10, seconds=1)
+                )
+        assert purged == 10
+        assert "ix_sessions_over_since" in indexes(await sent.plan())
