@@ -54,7 +54,7 @@ class RedisLimiter(RateLimiter):
             retry=Retry(NoBackoff(), 0),
         )
         storage = RedisStorage(
-            "async+redis://localhost",
+            "async+redis://",  # the pool knows where
             implementation="redispy",
             key_prefix="favorites",
             connection_pool=self._pool,  # type: ignore[arg-type]  # passed on to redis-py

@@ -1,0 +1,71 @@
+"""What Prometheus reads from the running service."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+from prometheus_client.parser import text_string_to_metric_families
+
+from development.port import free_port
+from tests.integration.service.harness import running_service, until
+
+READS = 60
+
+
+async def scrape(port: int) -> dict[str, float]:
+    async with httpx2.AsyncClient(timeout=10) as client:
+        text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+    return {
+        " ".join((sample.name, *(sample.labels[name] for name in sorted(sample.labels)))): (
+            sample.value
+        )
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+class TestMetrics:
+    async def test_add_up_what_the_processes_of_a_server_do(
+        self, tmp_path: Path, new_database: Callable[..., str]
+    ) -> None:
+        port = free_port()
+        with running_service(
+            tmp_path, new_database(migrated=True), servers=(2,), METRICS_PORT=str(port)
+        ) as service:
+            for _ in range(READS):
+                # Each on a connection of its own, so that both processes answer some.
+                async with httpx2.AsyncClient(base_url=service.urls[0]) as client:
+                    assert (await client.get("/products/1")).status_code == 200
+
+            async def counted() -> dict[str, float]:
+                # The last request is counted when its answer has already arrived.
+                metrics = await scrape(port)
+                done = metrics["favorites_http_requests_total GET /products/{product_id} 2xx"]
+                return metrics if done == READS else {}
+
+            metrics = await until(counted, what="counting all requests")
+            answers = "favorites_cache_answers_total"
+            assert metrics[f"{answers} miss"] == 1
+            assert metrics[f"{answers} hit"] == READS - 1
+            assert metrics["favorites_catalog_calls_total find found"] == 1
+            assert metrics["favorites_catalog_breaker_state closed"] == 2
+            assert metrics["favorites_database_connections_limit"] == 2 * 8
+
+    async def test_tell_of_the_jobs_of_a_worker(
+        self, tmp_path: Path, new_database: Callable[..., str]
+    ) -> None:
+        port = free_port()
+        with (
+            running_service(tmp_path, new_database(migrated=True)) as service,
+            service.host.running("-m", "app", "worker", METRICS_PORT=str(port)) as worker,
+        ):
+
+            async def has_run() -> bool:
+                worker.check()
+                try:
+                    metrics = await scrape(port)
+                except httpx2.ConnectError:
+                    return False
+                return metrics.get("favorites_job_runs_total ok retry_stalled", 0) > 0
+
+            await until(has_run, what="a job")

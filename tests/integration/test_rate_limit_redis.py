@@ -1,0 +1,164 @@
+"""Limits that several processes share, in a real Redis."""
+
+import asyncio
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import structlog
+
+from app.domain.throttle import ThrottleRule
+from app.infra.http.rate_limit.shared import RedisLimiter
+from development.port import free_port
+
+pytestmark = pytest.mark.redis
+
+REDIS_SERVER = shutil.which("redis-server")
+RULE = ThrottleRule(limit=5, window=timedelta(hours=1))
+PATIENT = timedelta(seconds=10)  # no test may fail because the machine is busy
+START_S = 20.0
+
+
+class Seconds:
+    """A clock that is put forward by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class RedisServer:
+    """A server that keeps nothing on disk."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        assert REDIS_SERVER is not None
+        options = ("--port", str(self.port), "--bind", "127.0.0.1", "--save", "")
+        self._process = subprocess.Popen(  # noqa: S603  # found on the PATH
+            [REDIS_SERVER, *options], cwd=self._directory, stdout=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + START_S
+        while True:
+            assert self._process.poll() is None, "redis-server has ended"
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+            except ConnectionRefusedError:
+                assert time.monotonic() < deadline, "redis-server does not listen"
+            else:
+                return
+
+    def stop(self) -> None:
+        """End it, and lose what it counted."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def freeze(self) -> None:
+        """Let it answer nothing, while connections stay."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it answer again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Generator[RedisServer]:
+    """A running server of this test alone."""
+    if REDIS_SERVER is None:
+        pytest.skip("there is no redis-server on this machine (Debian: redis-server)")
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@asynccontextmanager
+async def limiter(
+    redis: RedisServer, *, monotonic: Seconds | None = None, patience: timedelta = PATIENT
+) -> AsyncGenerator[RedisLimiter]:
+    made = RedisLimiter(redis.url, RULE, patience=patience, monotonic=monotonic or Seconds())
+    try:
+        yield made
+    finally:
+        await made.aclose()
+
+
+async def accepted(limiter: RedisLimiter, key: str, count: int) -> int:
+    return sum([(await limiter.admit(key)).accepted for _ in range(count)])
+
+
+class TestRedisLimiter:
+    async def test_shares_counts_with_other_processes(self, redis: RedisServer) -> None:
+        async with limiter(redis) as one, limiter(redis) as other:
+            assert await accepted(one, "ip:1", 3) == 3
+            third = await other.admit("ip:1")
+            assert (third.accepted, third.remaining) == (True, 1)
+            assert await accepted(other, "ip:1", 3) == 1
+            refused = await one.admit("ip:1")
+            assert (refused.accepted, refused.remaining) == (False, 0)
+            assert timedelta(0) < refused.reset <= RULE.window
+            assert await accepted(one, "ip:2", 3) == 3
+
+    async def test_is_exact_under_concurrency(self, redis: RedisServer) -> None:
+        async with limiter(redis) as one, limiter(redis) as other:
+            admissions = await asyncio.gather(
+                *(each.admit("ip:1") for _ in range(20) for each in (one, other))
+            )
+        assert sum(admission.accepted for admission in admissions) == RULE.limit
+
+    async def test_counts_alone_while_redis_is_gone(self, redis: RedisServer) -> None:
+        seconds = Seconds()
+        async with limiter(redis, monotonic=seconds) as one:
+            await accepted(one, "ip:1", 5)
+            redis.stop()
+            with structlog.testing.capture_logs() as logs:
+                assert await accepted(one, "ip:1", 8) == RULE.limit
+                seconds.now += 1
+                assert await accepted(one, "ip:1", 1) == 0
+                redis.start()
+                # It is not asked again before its time.
+                assert await accepted(one, "ip:1", 1) == 0
+                seconds.now += 1
+                assert await accepted(one, "ip:1", 8) == RULE.limit
+        assert [line["event"] for line in logs] == [
+            "rate_limit_redis_lost",
+            "rate_limit_redis_back",
+        ]
+
+    async def test_does_not_wait_for_a_redis_that_hangs(self, redis: RedisServer) -> None:
+        seconds = Seconds()
+        patience = timedelta(seconds=1)
+        async with limiter(redis, monotonic=seconds, patience=patience) as one:
+            await accepted(one, "ip:1", 5)
+            redis.freeze()
+            admissions = await asyncio.gather(*(one.admit("ip:1") for _ in range(200)))
+            assert sum(admission.accepted for admission in admissions) == RULE.limit
+            redis.thaw()
+            seconds.now += 1
+            # What it counted before is still there.
+            assert await accepted(one, "ip:1", 1) == 0
+            assert await accepted(one, "ip:2", 8) == RULE.limit
+
+    async def test_begins_without_redis(self, redis: RedisServer) -> None:
+        redis.stop()
+        async with limiter(redis) as one:
+            assert await accepted(one, "ip:1", 8) == RULE.limit

@@ -1,0 +1,59 @@
+import pytest
+from prometheus_client import CollectorRegistry
+
+from app.infra.metrics.work import JobMetrics, RequestMetrics
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    """A registry of this test alone."""
+    return CollectorRegistry()
+
+
+def labels(registry: CollectorRegistry, name: str) -> list[dict[str, str]]:
+    return [
+        sample.labels
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.name == name
+    ]
+
+
+class TestRequestMetrics:
+    def test_count_by_method_route_and_class(self, registry: CollectorRegistry) -> None:
+        metrics = RequestMetrics(registry)
+        metrics(method="GET", route="/products/{product_id}", status=200, duration_s=0.02)
+        metrics(method="GET", route="/products/{product_id}", status=404, duration_s=0.02)
+        route = {"method": "GET", "route": "/products/{product_id}"}
+        requests = "favorites_http_requests_total"
+        assert registry.get_sample_value(requests, {**route, "status": "2xx"}) == 1
+        assert registry.get_sample_value(requests, {**route, "status": "4xx"}) == 1
+        duration = "favorites_http_request_duration_seconds"
+        assert registry.get_sample_value(f"{duration}_count", route) == 2
+        assert registry.get_sample_value(f"{duration}_bucket", {**route, "le": "0.025"}) == 2
+
+    def test_make_no_label_of_what_clients_invent(self, registry: CollectorRegistry) -> None:
+        metrics = RequestMetrics(registry)
+        for number in range(100):
+            metrics(method=f"M{number}", route=None, status=404, duration_s=0.001)
+        assert labels(registry, "favorites_http_requests_total") == [
+            {"method": "other", "route": "none", "status": "4xx"}
+        ]
+
+    def test_count_what_was_given_up(self, registry: CollectorRegistry) -> None:
+        RequestMetrics(registry)(method="GET", route="/customers", status=None, duration_s=1)
+        assert labels(registry, "favorites_http_requests_total") == [
+            {"method": "GET", "route": "/customers", "status": "none"}
+        ]
+
+
+class TestJobMetrics:
+    def test_count_by_task_and_outcome(self, registry: CollectorRegistry) -> None:
+        metrics = JobMetrics(registry)
+        metrics(task="purge", succeeded=True, duration_s=0.2)
+        metrics(task="purge", succeeded=False, duration_s=0.2)
+        runs = "favorites_job_runs_total"
+        assert registry.get_sample_value(runs, {"task": "purge", "outcome": "ok"}) == 1
+        assert registry.get_sample_value(runs, {"task": "purge", "outcome": "failed"}) == 1
+        duration = "favorites_job_duration_seconds_count"
+        assert registry.get_sample_value(duration, {"task": "purge"}) == 2
