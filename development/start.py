@@ -236,8 +236,14 @@ def run(supervisor: Supervisor, settings: Settings) -> None:
             notes.insert(0, ("Fake Store", f"{url}/ (make it slow, failing, absent)"))
         say("Migrating the database")
         supervisor.finish("python -m app migrate", "-m", "app", "migrate")
+        metrics_port = settings.metrics_port
         for name, arguments in PROCESSES.items():
             say(f"Starting the {name}")
+            if metrics_port is not None:
+                # One for each: they run on one machine.
+                supervisor.environment["METRICS_PORT"] = str(metrics_port)
+                notes.append(("Metrics", f"http://localhost:{metrics_port}/metrics ({name})"))
+                metrics_port += 1
             stack.enter_context(supervisor.running(f"The {name}", *arguments))
         supervisor.wait_for(settings.port, "/health/ready")
         _greet(settings.port, notes)
