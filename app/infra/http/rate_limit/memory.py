@@ -30,8 +30,7 @@ class ProcessStorage(MemoryStorage):
         self._forget(now - expiry)
         requests = self._requests.setdefault(key, deque())
         self._requests.move_to_end(key)
-        while requests and requests[0] <= now - expiry:
-            requests.popleft()
+        _drop(requests, until=now - expiry)
         accepted = len(requests) + amount <= limit
         if accepted:
             requests.extend([now] * amount)
@@ -40,8 +39,11 @@ class ProcessStorage(MemoryStorage):
     @override
     async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
         now = self._clock()
-        counting = [at for at in self._requests.get(key, ()) if at > now - expiry]
-        return (counting[0], len(counting)) if counting else (now, 0)
+        requests = self._requests.get(key)
+        if requests is None:
+            return now, 0
+        _drop(requests, until=now - expiry)
+        return (requests[0] if requests else now), len(requests)
 
     def __len__(self) -> int:
         """Return how many keys are held."""
@@ -50,6 +52,12 @@ class ProcessStorage(MemoryStorage):
     def _forget(self, until: float) -> None:
         while self._requests:
             key, requests = next(iter(self._requests.items()))
-            if requests and requests[-1] > until:
+            _drop(requests, until=until)
+            if requests:
                 return
             del self._requests[key]
+
+
+def _drop(requests: deque[float], *, until: float) -> None:
+    while requests and requests[0] <= until:
+        requests.popleft()
