@@ -47,8 +47,15 @@ class Authenticate:
 
         :raises InvalidToken: if it is not ours, has expired, or its session or key has ended
         """
+        return await self.confirmed(self.claimed_by(token))
+
+    async def confirmed(self, claimed: Principal) -> Principal:
+        """
+        Return whom a token names as they are now, as long as their session or key holds.
+
+        :raises InvalidToken: if it has ended
+        """
         now = self.clock()
-        claimed = self.tokens.verify(token, now=now)
         if isinstance(claimed, ServicePrincipal):
             key = await self._key(claimed.key_id)
             if key is None or not key.usable(now):

@@ -51,7 +51,7 @@ async def authenticated(request: Request) -> Principal:
     token, key = _shown(request)
     principal: Principal
     if token is not None:
-        principal = await wired(request).authenticate.by_token(token)
+        principal = await wired(request).authenticate.confirmed(_claimed(request, token))
     elif key is not None:
         principal = await _holder(request, key)
     else:
@@ -65,12 +65,12 @@ async def recognized(request: Request) -> Principal | None:
     Return in whose name a request is counted; None without credentials, or with wrong ones.
 
     Of a token only the signature is checked, which asks nobody: whether its session holds is left
-    to `authenticated`. A key has to be looked up; `authenticated` does not look again.
+    to `authenticated`. A key has to be looked up. Neither is done twice.
     """
     try:
         token, key = _shown(request)
         if token is not None:
-            return wired(request).authenticate.claimed_by(token)
+            return _claimed(request, token)
         return None if key is None else await _holder(request, key)
     except NotAuthenticated:
         return None
@@ -85,6 +85,13 @@ def _shown(request: Request) -> tuple[str | None, str | None]:
     if len(tokens) + len(keys) > 1:
         raise InvalidToken("The request shows several credentials that differ.")
     return next(iter(tokens), None), next(iter(keys), None)
+
+
+def _claimed(request: Request, token: str) -> Principal:
+    known: Principal | None = getattr(request.state, "claimed", None)
+    if known is None:
+        known = request.state.claimed = wired(request).authenticate.claimed_by(token)
+    return known
 
 
 async def _holder(request: Request, key: str) -> ServicePrincipal:
