@@ -30,7 +30,15 @@ def main() -> int:
         signal.signal(signum, _interrupt)
     sys.stdout.write(f"Database of the tests: {database(dict(os.environ))}\n")
     sys.stdout.flush()
-    return int(pytest.main(sys.argv[1:]))
+    return int(pytest.main([*_processes(sys.argv[1:]), *sys.argv[1:]]))
+
+
+def _processes(arguments: list[str]) -> list[str]:
+    """Run on all cores unless the arguments say how many, or ask for a debugger."""
+    if any(argument.startswith(("-n", "--numprocesses", "--pdb")) for argument in arguments):
+        return []
+    # Tests of one file share what they have started.
+    return ["--numprocesses=auto", "--dist=loadfile"]
 
 
 if __name__ == "__main__":

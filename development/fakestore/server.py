@@ -41,7 +41,8 @@ class FakeStoreServer(uvicorn.Server):
             ws="none",
             loop="asyncio",
             lifespan="off",
-            log_level="warning",
+            # The process it runs in, a test's perhaps, has a log of its own.
+            log_config=None,
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=2,
