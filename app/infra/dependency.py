@@ -254,6 +254,8 @@ def _catalog_options(settings: Settings) -> CatalogOptions:
         breaker_failure_rate=settings.fakestore_breaker_rate,
         breaker_open_s=settings.fakestore_breaker_pause.total_seconds(),
         max_body_bytes=settings.fakestore_max_bytes,
+        # When the catalog will be asked again is when it is worth asking us again.
+        retry_after_default_s=settings.refresh_backoff.total_seconds(),
         retry_after_max_s=settings.fakestore_retry_after_max.total_seconds(),
     )
 
