@@ -1,0 +1,46 @@
+from collections.abc import AsyncGenerator, Callable, Generator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from app.domain.access import Scope
+from tests.integration.service.harness import Service, running_service
+from tests.integration.service.people import People, Staff, employ
+
+SCOPE_SETS = [frozenset(Scope), *(frozenset({scope}) for scope in Scope)]
+
+
+@pytest.fixture(scope="session")
+def service(
+    new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Service]:
+    """
+    Return the service as it runs in production: two servers, the first with two processes.
+
+    Tests share it; each has customers and products of its own.
+    """
+    directory: Path = tmp_path_factory.mktemp("service")
+    with running_service(directory, new_database(migrated=True), servers=(2, 1)) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def staff(service: Service) -> Staff:
+    """Return the administrator and the API keys of the shared service."""
+    return employ(service.database_url, SCOPE_SETS)
+
+
+@pytest_asyncio.fixture
+async def people(service: Service, staff: Staff) -> AsyncGenerator[People]:
+    """Return what makes customers of the shared service."""
+    async with People(service, staff) as people:
+        yield people
+
+
+@pytest.fixture(autouse=True)
+def calm_store(request: pytest.FixtureRequest) -> Generator[None]:
+    """Let the Fake Store behave again after each test."""
+    yield
+    if "service" in request.fixturenames:
+        request.getfixturevalue("service").store.behave()

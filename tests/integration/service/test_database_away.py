@@ -1,0 +1,100 @@
+"""PostgreSQL stops and comes back under the running service; nobody restarts anything."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+
+import httpx2
+import pytest
+import pytest_asyncio
+
+from app.infra.postgres.migrate import upgrade
+from development.postgres import EmbeddedPostgres, StopMode
+from tests.integration.service.harness import Service, running_service, until
+from tests.integration.service.people import Customer, People, employ
+
+pytestmark = pytest.mark.postgres
+
+REFUSAL_S = 2.5
+RECOVERY_S = 5.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Generator[EmbeddedPostgres]:
+    """Return a server of our own, wherever the other tests have theirs: it is going to be hurt."""
+    with EmbeddedPostgres.temporary() as server:
+        server.create_database("favorites_test")
+        upgrade(server.url("favorites_test"))
+        yield server
+
+
+@pytest.fixture(scope="module")
+def service(
+    server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Service]:
+    directory: Path = tmp_path_factory.mktemp("service")
+    with running_service(directory, server.url("favorites_test"), servers=(2,)) as service:
+        yield service
+
+
+@pytest_asyncio.fixture
+async def customer(service: Service) -> AsyncGenerator[Customer]:
+    async with People(service, employ(service.database_url, [])) as people:
+        customer = await people.customer()
+        added = await customer.client.put("/customers/me/favorites/5")
+        assert added.status_code == 201, added.text
+        yield customer
+
+
+@pytest.mark.parametrize("mode", [StopMode.FAST, StopMode.IMMEDIATE, None])
+async def test_requests_are_refused_while_it_is_away_and_served_when_it_is_back(
+    server: EmbeddedPostgres, service: Service, customer: Customer, mode: StopMode | None
+) -> None:
+    # Connections are open in the pools of both processes.
+    await asyncio.gather(*(customer.client.get("/customers/me/favorites") for _ in range(20)))
+    if mode is None:
+        await asyncio.to_thread(server.kill)
+    else:
+        await asyncio.to_thread(server.stop, mode)
+    try:
+        answers = await asyncio.gather(
+            *(
+                customer.client.request(method, path, timeout=REFUSAL_S)
+                for method, path in [
+                    ("GET", "/customers/me/favorites"),
+                    ("PUT", "/customers/me/favorites/6"),
+                    ("DELETE", "/customers/me/favorites/5"),
+                    ("GET", "/customers/me"),
+                    ("GET", "/products/5"),
+                    ("GET", "/health/ready"),
+                ]
+                for _ in range(5)
+            )
+        )
+        for answer in answers:
+            _assert_refused(answer)
+        live = await customer.client.get("/health/live", timeout=REFUSAL_S)
+        assert live.status_code == 200
+    finally:
+        await asyncio.to_thread(server.start)
+
+    async def ready() -> bool:
+        ready = await customer.client.get("/health/ready")
+        listed = await customer.client.get("/customers/me/favorites")
+        return (ready.status_code, listed.status_code) == (200, 200)
+
+    await until(ready, within_s=RECOVERY_S, what="recovery")
+    # Every process, not only the one that answered first.
+    again = await asyncio.gather(
+        *(customer.client.get("/customers/me/favorites") for _ in range(20))
+    )
+    assert {answer.status_code for answer in again} == {200}
+    assert [item["product_id"] for item in again[0].json()["items"]] == [5]
+    assert service.servers[0].child.exit_status is None
+
+
+def _assert_refused(answer: httpx2.Response) -> None:
+    assert answer.status_code == 503, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert int(answer.headers["retry-after"]) >= 1
+    assert answer.json()["code"] == "storage_unavailable"

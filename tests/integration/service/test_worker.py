@@ -1,0 +1,126 @@
+"""The worker: favorites that wait for the catalog get their answer, whatever is killed."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.integration.service.harness import Program, Service, until
+from tests.integration.service.people import Customer, People
+
+
+@contextmanager
+def worker(service: Service) -> Generator[Program]:
+    """Run a worker beside the API."""
+    with service.host.running("-m", "app", "worker") as program:
+        yield program
+
+
+@pytest.fixture
+async def customer(service: Service, people: People) -> Customer:
+    return await people.customer()
+
+
+async def _favorite(customer: Customer, product_id: int) -> dict[str, Any]:
+    answer = await customer.client.get(f"/customers/me/favorites/{product_id}")
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def _wait(customer: Customer, product_id: int, status: str, within_s: float = 30) -> Any:
+    async def decided() -> dict[str, Any] | None:
+        found = await _favorite(customer, product_id)
+        return found if found["status"] != "pending" else None
+
+    found = await until(decided, within_s=within_s, what="the job")
+    assert found is not None
+    assert found["status"] == status, found
+    return found
+
+
+async def _begun(service: Service, product_id: int) -> None:
+    """Wait until a job about this product is under way."""
+
+    async def doing() -> bool:
+        return service.sql(
+            "SELECT count(*) FROM procrastinate_jobs WHERE status = 'doing'"
+            " AND (args ->> 'product_id')::integer = %s",
+            product_id,
+        ) == [(1,)]
+
+    await until(doing, what="the job")
+
+
+def _jobs(service: Service, product_id: int) -> list[tuple[Any, ...]]:
+    return service.sql(
+        "SELECT status::text FROM procrastinate_jobs WHERE (args ->> 'product_id')::integer = %s",
+        product_id,
+    )
+
+
+async def test_pending_favorites_are_decided_after_the_outage(
+    service: Service, customer: Customer
+) -> None:
+    there = service.store.new_product(title="Açaí", price=25)
+    invented = service.store.new_id()
+    service.store.misbehave(status=503)
+    for product_id in (there, invented):
+        answer = await customer.client.put(f"/customers/me/favorites/{product_id}")
+        assert answer.status_code == 202, answer.text
+        assert _jobs(service, product_id) == [("todo",)]
+    with worker(service):
+
+        async def tried() -> bool:
+            return service.store.calls(f"/products/{there}") > 1
+
+        await until(tried, what="a try of the worker")
+        assert (await _favorite(customer, there))["status"] == "pending"
+        service.store.behave()
+        found = await _wait(customer, there, "available")
+        assert found["product"]["title"] == "Açaí"
+        assert found["when_favorited"]["price"] == "25.00"
+        refused = await _wait(customer, invented, "removed")
+        assert refused["reason"] == "not_in_catalog"
+    assert (await customer.client.delete(f"/customers/me/favorites/{invented}")).status_code == 204
+
+
+async def test_a_job_of_a_killed_worker_is_done_by_another_and_once(
+    service: Service, customer: Customer
+) -> None:
+    product_id = service.store.new_product()
+    service.store.misbehave(status=503, product_ids=[product_id])
+    answer = await customer.client.put(f"/customers/me/favorites/{product_id}")
+    assert answer.status_code == 202, answer.text
+    service.store.misbehave(fault="hang", product_ids=[product_id])
+    with worker(service) as first:
+        await _begun(service, product_id)
+        first.kill()
+    assert _jobs(service, product_id) == [("doing",)]
+    service.store.behave()
+    with worker(service):
+        await _wait(customer, product_id, "available", within_s=45)
+
+        async def done() -> bool:
+            return _jobs(service, product_id) == []
+
+        await until(done, what="the end of the job")
+    assert service.sql(
+        "SELECT count(*) FROM product_prices WHERE product_id = %s", product_id
+    ) == [(1,)]
+
+
+async def test_a_worker_that_is_asked_to_stop_finishes_its_job(
+    service: Service, customer: Customer
+) -> None:
+    product_id = service.store.new_product()
+    service.store.misbehave(status=503, product_ids=[product_id])
+    answer = await customer.client.put(f"/customers/me/favorites/{product_id}")
+    assert answer.status_code == 202, answer.text
+    service.store.misbehave(delay=1, product_ids=[product_id])
+    with worker(service):
+        await _begun(service, product_id)
+    # Leaving has sent SIGTERM and seen exit status 0.
+    assert (await _favorite(customer, product_id))["status"] == "available"
+    assert _jobs(service, product_id) == []
