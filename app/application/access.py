@@ -11,12 +11,17 @@ from app.domain.session import Session
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedIn:
-    """A customer in a session, with the tokens that prove it."""
+    """
+    A customer in a session, with the tokens that prove it.
+
+    `device_token` is for the device to show at its next sign-in; None if it has one.
+    """
 
     customer: Customer
     session: Session
     access_token: AccessToken
     refresh_token: str = field(repr=False)
+    device_token: str | None = field(default=None, repr=False)
 
 
 def signed_in(
@@ -26,6 +31,7 @@ def signed_in(
     refresh_token: str,
     tokens: TokenIssuer,
     now: datetime,
+    device_token: str | None = None,
 ) -> SignedIn:
     """Issue the access token that goes with a refresh token."""
     principal = CustomerPrincipal(
@@ -36,4 +42,5 @@ def signed_in(
         session=session,
         access_token=tokens.issue(principal, now=now),
         refresh_token=refresh_token,
+        device_token=device_token,
     )

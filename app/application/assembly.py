@@ -8,6 +8,7 @@ from app.application.cache_observer import CacheObserver, NullCacheObserver
 from app.application.gateway import (
     BackgroundTasks,
     Clock,
+    DeviceTokens,
     NewId,
     PasswordHasher,
     ProductCatalog,
@@ -57,6 +58,7 @@ class Collaborators:
     hasher: PasswordHasher
     tokens: TokenIssuer
     refresh_tokens: RefreshTokenSource
+    devices: DeviceTokens
     tasks: BackgroundTasks
     clock: Clock
     new_id: NewId
@@ -112,6 +114,7 @@ def assemble(have: Collaborators, rules: Rules) -> UseCases:
             hasher=have.hasher,
             tokens=have.tokens,
             refresh_tokens=have.refresh_tokens,
+            devices=have.devices,
             throttles=rules.throttles,
             policy=rules.session,
             clock=clock,

@@ -8,7 +8,7 @@ from typing import TypeAlias, TypeVar
 from uuid import UUID
 
 from app.domain.access import Principal
-from app.domain.customer import Password, PasswordHash
+from app.domain.customer import Email, Password, PasswordHash
 from app.domain.product import Product, ProductId
 from app.domain.session import RefreshTokenHash
 
@@ -111,6 +111,24 @@ class RefreshTokenSource(ABC):
     @abstractmethod
     def hash(self, token: str) -> RefreshTokenHash:
         """Return what is stored of a token."""
+
+
+class DeviceTokens(ABC):
+    """
+    Makes proofs that somebody signed in to an account from a device before.
+
+    They open nothing. With one, failed attempts are counted for the device and not for the
+    address, so that strangers who guess cannot lock the owner out (OWASP, "Slow Down Online
+    Guessing Attacks with Device Cookies").
+    """
+
+    @abstractmethod
+    def issue(self, email: Email) -> str:
+        """Make a proof for a device from which somebody has just signed in."""
+
+    @abstractmethod
+    def recognize(self, token: str, email: Email) -> str | None:
+        """Return the name of the device that holds this proof for this address, if it is one."""
 
 
 class BackgroundTasks(ABC):

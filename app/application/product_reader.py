@@ -253,10 +253,12 @@ class ProductReader:
         Whether the last attempt failed, and that is no older news than a fresh copy may be.
 
         Then it has been fetched first already, so to say: the next attempt is made behind the
-        reader's back, and an outage costs one reader a wait and not each of them.
+        reader's back, and an outage costs one reader a wait and not each of them. However short
+        the soft TTL is, that attempt, which takes a lease at the most, is not waited for either.
         """
         failed_until = refresh.blocked_until
-        return failed_until is not None and now <= failed_until + self.policy.soft_ttl
+        remembered = max(self.policy.soft_ttl, self.policy.lease)
+        return failed_until is not None and now <= failed_until + remembered
 
     def _about(self, product_id: ProductId) -> ProductQuestion:
         return ProductQuestion(id=product_id, policy=self.policy)

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import NewType
 
 from app.domain.customer import Email
@@ -40,9 +41,28 @@ def email_key(purpose: str, email: Email) -> ThrottleKey:
     return _key(f"{purpose}:email:{email.key}")
 
 
+def device_key(purpose: str, device: str) -> ThrottleKey:
+    """Name the throttle of a device that is known to an account."""
+    return _key(f"{purpose}:device:{device}")
+
+
 def ip_key(purpose: str, ip: str) -> ThrottleKey:
-    """Name the throttle of a client's address."""
-    return _key(f"{purpose}:ip:{ip}")
+    """
+    Name the throttle of a client's address.
+
+    Of an IPv6 address the first 64 bits count: that much every client has for itself (RFC 6177).
+    """
+    return _key(f"{purpose}:ip:{_client(ip)}")
+
+
+def _client(ip: str) -> str:
+    try:
+        address = ip_address(ip)
+    except ValueError:
+        return ip
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, 64), strict=False))
+    return str(address)
 
 
 def _key(text: str) -> ThrottleKey:

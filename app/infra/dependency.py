@@ -39,6 +39,7 @@ from app.infra.postgres.migrate import schema_at_head
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from app.infra.security.api_key import new_api_key
 from app.infra.security.common_password import common_passwords
+from app.infra.security.device_token import HmacDeviceTokens
 from app.infra.security.hashing_executor import HashingExecutor, usable_cores
 from app.infra.security.password import Argon2Parameters, ArgonPasswordHasher
 from app.infra.security.refresh_token import HmacRefreshTokenSource
@@ -140,6 +141,7 @@ async def wire(
                         ttl=settings.access_token_ttl,
                     ),
                     refresh_tokens=HmacRefreshTokenSource(keys=keys),
+                    devices=HmacDeviceTokens(keys=keys),
                     tasks=tasks,
                     clock=clock,
                     new_id=uuid4,

@@ -9,6 +9,7 @@ from app.domain.access import ApiKey, PresentedApiKey, Scope
 from app.domain.customer import Customer, Role
 from app.domain.throttle import AccessThrottles, ThrottleRule
 from app.infra.security.api_key import new_api_key
+from app.infra.security.device_token import HmacDeviceTokens
 from app.infra.security.refresh_token import HmacRefreshTokenSource
 from app.infra.security.signing_keys import SigningKeys
 from app.infra.security.token import JwtTokenIssuer
@@ -56,6 +57,7 @@ class Service:
                 hasher=self.hasher,
                 tokens=self.tokens,
                 refresh_tokens=HmacRefreshTokenSource(keys=keys),
+                devices=HmacDeviceTokens(keys=keys),
                 tasks=self.tasks,
                 clock=self.clock,
                 new_id=make.uuid,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from app.application.access import SignedIn, signed_in
 from app.application.gateway import (
     Clock,
+    DeviceTokens,
     NewId,
     PasswordHasher,
     RefreshTokenSource,
@@ -14,7 +15,7 @@ from app.domain.customer import Email, Password, PasswordHash
 from app.domain.outcome import HashingBusy, InvalidCredentials, InvalidEmail
 from app.domain.repository import UnitOfWorkFactory
 from app.domain.session import RefreshToken, Session, SessionId, SessionPolicy
-from app.domain.throttle import AccessThrottles, email_key, ip_key
+from app.domain.throttle import AccessThrottles, device_key, email_key, ip_key
 
 logger = logging.getLogger(__name__)
 
@@ -27,14 +28,26 @@ class SignIn:
     hasher: PasswordHasher
     tokens: TokenIssuer
     refresh_tokens: RefreshTokenSource
+    devices: DeviceTokens
     throttles: AccessThrottles
     policy: SessionPolicy
     clock: Clock
     new_id: NewId
 
-    async def __call__(self, *, email: str, password: str, ip: str, device: str) -> SignedIn:
+    async def __call__(
+        self,
+        *,
+        email: str,
+        password: str,
+        ip: str,
+        device: str,
+        device_token: str | None = None,
+    ) -> SignedIn:
         """
         Sign in; an unknown address and a wrong password cost the same and end the same.
+
+        A device that signed in to this account before has attempts of its own: whoever guesses
+        elsewhere does not use them up.
 
         :raises InvalidCredentials: if address and password do not belong together
         :raises TooManyAttempts: if too many attempts failed for this address or from this client
@@ -46,9 +59,13 @@ class SignIn:
             # No account has such an address; it is counted and costs as much as one that none has.
             address = Email(email)
         now = self.clock()
+        known_device = device_token and self.devices.recognize(device_token, address)
+        guessed_at = (
+            device_key("sign-in", known_device) if known_device else email_key("sign-in", address)
+        )
         attempts = await take_attempts(
             self.uow,
-            (email_key("sign-in", address), self.throttles.sign_in_email),
+            (guessed_at, self.throttles.sign_in_email),
             (ip_key("sign-in", ip), self.throttles.sign_in_ip),
             now=now,
         )
@@ -98,7 +115,12 @@ class SignIn:
             extra={"customer_id": str(customer.id), "session_id": str(session.id)},
         )
         return signed_in(
-            customer, session, refresh_token=refresh_token, tokens=self.tokens, now=now
+            customer,
+            session,
+            refresh_token=refresh_token,
+            tokens=self.tokens,
+            now=now,
+            device_token=None if known_device else self.devices.issue(address),
         )
 
     async def _rehash(self, password: Password, known: PasswordHash) -> PasswordHash | None:

@@ -172,6 +172,54 @@ class TestSignIn:
         assert stored.password_hash == f"$stronger${PASSWORD}"
         await sign_in(service, customer)
 
+    async def test_is_possible_from_a_known_device_while_others_guess(
+        self, service: Service
+    ) -> None:
+        customer = await service.customer()
+        email = customer.email.value
+        first = await service.use_cases.sign_in(
+            email=email, password=PASSWORD, ip=IP, device="at home"
+        )
+        for number in range(10):
+            await fail_to_sign_in(service, email=email, ip=f"198.51.100.{number}")
+        with pytest.raises(TooManyAttempts):
+            await sign_in(service, customer)
+
+        again = await service.use_cases.sign_in(
+            email=email, password=PASSWORD, ip=IP, device="", device_token=first.device_token
+        )
+        assert again.device_token is None
+
+    async def test_is_throttled_for_each_known_device(self, service: Service) -> None:
+        customer = await service.customer()
+        email = customer.email.value
+        stolen = await service.use_cases.sign_in(email=email, password=PASSWORD, ip=IP, device="")
+        for _ in range(10):
+            with pytest.raises(InvalidCredentials):
+                await service.use_cases.sign_in(
+                    email=email,
+                    password="a guess",
+                    ip=IP,
+                    device="",
+                    device_token=stolen.device_token,
+                )
+        with pytest.raises(TooManyAttempts):
+            await service.use_cases.sign_in(
+                email=email, password=PASSWORD, ip=IP, device="", device_token=stolen.device_token
+            )
+        await sign_in(service, customer)
+
+    async def test_counts_an_ipv6_network_as_one_client(self, service: Service) -> None:
+        for number in range(30):
+            await fail_to_sign_in(
+                service, email=f"n{number}@example.com", ip=f"2001:db8::{number:x}"
+            )
+        with pytest.raises(TooManyAttempts):
+            await service.use_cases.sign_in(
+                email="n@example.com", password=PASSWORD, ip="2001:db8::ffff:0:1", device=""
+            )
+        await fail_to_sign_in(service, email="n@example.com", ip="2001:db8:0:1::1")
+
     async def test_says_when_it_is_too_busy(self, service: Service) -> None:
         customer = await service.customer()
         service.hasher.busy = True

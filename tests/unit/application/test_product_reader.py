@@ -142,6 +142,19 @@ class TestReadingAnExpiredProduct:
         assert (await process.reader.read(FIVE)).served_from is ServedFrom.STALE_IF_ERROR
         assert process.tasks.kept == ["product 5"]
 
+    async def test_does_not_wait_for_the_next_attempt_however_short_the_soft_ttl_is(self) -> None:
+        world = World()
+        await world.known(OLD, age=EXPIRED)
+        world.catalog.down = True
+        process = world.process()
+        reader = replace(process.reader, policy=replace(POLICY, soft_ttl=make.SECOND))
+        await reader.read(FIVE)
+
+        world.clock.advance(POLICY.backoff + 2 * make.SECOND)
+        assert (await reader.read(FIVE)).served_from is ServedFrom.STALE_IF_ERROR
+        assert process.tasks.kept == ["product 5"]
+        assert process.observer.counts["product failed"] == 1
+
     async def test_forgets_a_failure_as_it_would_a_copy(self) -> None:
         world = World()
         await world.known(OLD, age=EXPIRED)

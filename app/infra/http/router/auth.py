@@ -46,6 +46,9 @@ from app.infra.http.strict_json import StrictRoute
 from app.infra.http.use_cases import use, wired
 
 REFRESH_PATH = "/auth"
+DEVICE_COOKIE = "known_device"
+# As long as browsers keep a cookie at the most (RFC 6265bis, section 5.5).
+DEVICE_MAX_AGE_S = 400 * 24 * 60 * 60
 
 
 class SignUpIn(In):
@@ -142,13 +145,15 @@ async def sign_in(
     Prove who you are by e-mail and password.
 
     The access token is in the answer and in the cookie `access_token`; the refresh token only in
-    the cookie `refresh_token`. An unknown address and a wrong password get the same answer.
+    the cookie `refresh_token`. An unknown address and a wrong password get the same answer. The
+    cookie `known_device` opens nothing: with it, guesses of others do not lock this device out.
     """
     signed_in = await use_case(
         email=body.email,
         password=body.password,
         ip=client_ip(request),
         device=request.headers.get("user-agent", ""),
+        device_token=next(iter(cookie_values(request, DEVICE_COOKIE)), None),
     )
     return _welcome(request, response, signed_in)
 
@@ -261,6 +266,15 @@ def _welcome(request: Request, response: Response, signed_in: SignedIn) -> Signe
         path=REFRESH_PATH,
         max_age=idle,
     )
+    if signed_in.device_token is not None:
+        _set_cookie(
+            request,
+            response,
+            DEVICE_COOKIE,
+            signed_in.device_token,
+            path=REFRESH_PATH,
+            max_age=DEVICE_MAX_AGE_S,
+        )
     return SignedInOut(
         access_token=token.value,
         expires_in=expires_in,
