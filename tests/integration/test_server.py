@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from app.infra.http.server import HEAD_MAX_BYTES, BoundedHttpProtocol
 
@@ -113,14 +114,19 @@ async def accept(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body"})
 
 
+@pytest.fixture
+def state() -> ServerState:
+    """Return the connections of our protocol."""
+    return ServerState()
+
+
 @pytest_asyncio.fixture
-async def port() -> AsyncGenerator[int]:
+async def port(state: ServerState) -> AsyncGenerator[int]:
     """Return where our protocol is spoken."""
     config = uvicorn.Config(
         accept, http=BoundedHttpProtocol, lifespan="off", log_config=None, access_log=False
     )
     config.load()
-    state = uvicorn.server.ServerState()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: BoundedHttpProtocol(config=config, server_state=state, app_state={}),
@@ -167,3 +173,21 @@ class TestBoundedHttpProtocol:
     async def test_cuts_off_trailers_without_an_end(self, port: int) -> None:
         start = b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
         assert await exchange(port, start, *[b"X-More: trailers\r\n" * 4096] * 16) == b""
+
+    async def test_answers_a_request_that_was_on_its_way_when_the_server_stopped(
+        self, port: int, state: ServerState
+    ) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        request = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+        writer.write(request)
+        first = await reader.readuntil(b"\r\n\r\n")
+        for connection in state.connections:
+            connection.shutdown()
+        writer.write(request)
+        last = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        assert first.startswith(b"HTTP/1.1 204")
+        assert b"connection: close" not in first
+        assert last.startswith(b"HTTP/1.1 204")
+        assert b"connection: close" in last

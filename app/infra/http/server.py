@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 BACKLOG = 2048
 HEAD_MAX_BYTES = 64 * 1024
+LAST_REQUEST_S = 1.0
 
 
 class ServeError(Exception):
@@ -48,10 +49,32 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     The parser keeps the head of a request, and the trailers after it, until they are complete;
     without a bound, a header that never ends fills the memory.
+
+    On shutdown a connection without a request is kept a moment longer: the next request may be on
+    its way, and would fail for nothing (RFC 9112, section 9.6). Its answer says that it is the
+    last. From then on `draining` is in the state of requests.
     """
 
     _progress = False
     _pending = 0
+    _draining = False
+
+    @override
+    def shutdown(self) -> None:
+        self._draining = True
+        self.app_state["draining"] = True
+        if self._idle():
+            self.loop.call_later(LAST_REQUEST_S, self._close_if_idle)
+        else:
+            super().shutdown()
+
+    def _idle(self) -> bool:
+        # Before the first request there is no cycle, whatever its type says.
+        return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]
+
+    def _close_if_idle(self) -> None:
+        if self._idle():
+            self.transport.close()
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -66,11 +89,24 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._progress = True
         super().on_headers_complete()
+        if self._draining:
+            self.cycle.keep_alive = False
 
     @override
     def on_body(self, body: bytes) -> None:
         self._progress = True
         super().on_body(body)
+
+
+class _Supervisor(Multiprocess):
+    """Keeps the processes of a server running."""
+
+    @override
+    def terminate_all(self) -> None:
+        # Whoever connects from now on is refused, not left in a queue that nobody serves.
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
 
 
 def serve_api(options: ServeOptions) -> None:
@@ -107,7 +143,7 @@ def serve_api(options: ServeOptions) -> None:
         if config.should_reload:
             ChangeReload(config, target=uvicorn.Server(config).run, sockets=[listener]).run()
         elif options.workers > 1:
-            supervisor = Multiprocess(config, sockets=[listener])
+            supervisor = _Supervisor(config, sockets=[listener])
             supervisor.run()
             if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
                 raise ServeError("The application did not start; the log says why")

@@ -1,12 +1,16 @@
 """For load balancers and orchestrators."""
 
+from datetime import timedelta
 from typing import Literal
 
 from fastapi import APIRouter, Request
 
+from app.domain.outcome import StorageUnavailable
 from app.infra.http.openapi import PUBLIC
 from app.infra.http.schema import Out
 from app.infra.http.strict_json import StrictRoute
+
+_ELSEWHERE = timedelta(seconds=1)
 
 router = APIRouter(prefix="/health", tags=["health"], route_class=StrictRoute)
 
@@ -30,5 +34,7 @@ async def ready(request: Request) -> HealthOut:
 
     Otherwise 503: send requests elsewhere for now.
     """
+    if getattr(request.state, "draining", False):
+        raise StorageUnavailable("Stopping", retry_after=_ELSEWHERE)
     await request.app.state.options.ready()
     return HealthOut()

@@ -1,0 +1,77 @@
+"""SIGTERM under load: no request fails, and the exit status is 0."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.integration.service.harness import POLL_S, Service, running_service, until
+
+WORK_S = 3
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_every_request_is_answered_and_newcomers_are_refused(
+    new_database: Callable[..., str], tmp_path: Path, processes: int
+) -> None:
+    with running_service(
+        tmp_path,
+        new_database(migrated=True),
+        servers=(processes,),
+        FAKESTORE_TIMEOUT="9",
+        REFRESH_LEASE="9",
+    ) as service:
+        (server,) = service.servers
+        product_ids = [service.store.new_product() for _ in range(8)]
+        service.store.misbehave(delay=WORK_S, paths=["/products/1*"])
+        async with (
+            httpx2.AsyncClient(base_url=service.urls[0], timeout=20) as client,
+            asyncio.TaskGroup() as load,
+        ):
+            under_way = [
+                load.create_task(client.get(f"/products/{product_id}"))
+                for product_id in product_ids
+                for _ in range(5)
+            ]
+            kept = [load.create_task(_ask_until_told_to_leave(service)) for _ in range(8)]
+
+            async def all_asked() -> bool:
+                return all(service.store.calls(f"/products/{each}") for each in product_ids)
+
+            await until(all_asked, what="the load")
+            server.ask_to_stop()
+            await until(lambda: _refused(service), what="the end of listening")
+            assert not any(task.done() for task in under_way)
+        assert {task.result().status_code for task in under_way} == {200}
+        for task in kept:
+            assert set(task.result()[:-1]) == {200}
+        # Those who asked after SIGTERM are told to go elsewhere.
+        assert {task.result()[-1] for task in kept} - {200} == {503}
+        assert await asyncio.to_thread(server.child.wait, 15) == 0
+        assert '"level": "error"' not in server.log.read_text()
+
+
+async def _ask_until_told_to_leave(service: Service) -> list[int]:
+    """Probe on one connection, as load balancers do, for as long as the server keeps it."""
+    statuses = []
+    async with httpx2.AsyncClient(base_url=service.urls[0], timeout=20) as client:
+        while True:
+            answer = await client.get("/health/ready")
+            statuses.append(answer.status_code)
+            if answer.headers.get("connection") == "close":
+                return statuses
+            await asyncio.sleep(POLL_S)
+
+
+async def _refused(service: Service) -> bool:
+    async with httpx2.AsyncClient(base_url=service.urls[0], timeout=20) as client:
+        try:
+            await client.get("/health/live")
+        except httpx2.ConnectError:
+            return True
+        except httpx2.TransportError:
+            # Connected in the very moment the server stopped listening.
+            return False
+        return False
