@@ -5,6 +5,8 @@ import pytest
 import pytest_asyncio
 
 from app.domain.access import Scope
+from app.infra.postgres.migrate import upgrade
+from development.postgres import EmbeddedPostgres
 from tests.integration.service.harness import Service, running_service
 from tests.integration.service.people import People, Staff, employ
 
@@ -22,6 +24,34 @@ def service(
     """
     directory: Path = tmp_path_factory.mktemp("service")
     with running_service(directory, new_database(migrated=True), servers=(2, 1)) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def own_database() -> Generator[EmbeddedPostgres]:
+    """
+    Return a server of our own, wherever the other tests have theirs.
+
+    It may be stopped, and its log holds every statement.
+    """
+    settings = {"log_statement": "all", "log_line_prefix": "[%a] ", "log_duration": "off"}
+    with EmbeddedPostgres.temporary(settings) as server:
+        server.create_database("favorites_test")
+        upgrade(server.url("favorites_test"))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def own_service(
+    own_database: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Service]:
+    """Return the service on that server: two processes that look at each session each time."""
+    with running_service(
+        tmp_path_factory.mktemp("service"),
+        own_database.url("favorites_test"),
+        servers=(2,),
+        SESSION_CHECK_TTL="0.000001",
+    ) as service:
         yield service
 
 

@@ -1,16 +1,14 @@
 """PostgreSQL stops and comes back under the running service; nobody restarts anything."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
-from pathlib import Path
+from collections.abc import AsyncGenerator
 
 import httpx2
 import pytest
 import pytest_asyncio
 
-from app.infra.postgres.migrate import upgrade
 from development.postgres import EmbeddedPostgres, StopMode
-from tests.integration.service.harness import Service, running_service, until
+from tests.integration.service.harness import Service, until
 from tests.integration.service.people import Customer, People, employ
 
 pytestmark = pytest.mark.postgres
@@ -19,27 +17,9 @@ REFUSAL_S = 2.5
 RECOVERY_S = 5.0
 
 
-@pytest.fixture(scope="module")
-def server() -> Generator[EmbeddedPostgres]:
-    """Return a server of our own, wherever the other tests have theirs: it is going to be hurt."""
-    with EmbeddedPostgres.temporary() as server:
-        server.create_database("favorites_test")
-        upgrade(server.url("favorites_test"))
-        yield server
-
-
-@pytest.fixture(scope="module")
-def service(
-    server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
-) -> Generator[Service]:
-    directory: Path = tmp_path_factory.mktemp("service")
-    with running_service(directory, server.url("favorites_test"), servers=(2,)) as service:
-        yield service
-
-
 @pytest_asyncio.fixture
-async def customer(service: Service) -> AsyncGenerator[Customer]:
-    async with People(service, employ(service.database_url, [])) as people:
+async def customer(own_service: Service) -> AsyncGenerator[Customer]:
+    async with People(own_service, employ(own_service.database_url, [])) as people:
         customer = await people.customer()
         added = await customer.client.put("/customers/me/favorites/5")
         assert added.status_code == 201, added.text
@@ -48,14 +28,17 @@ async def customer(service: Service) -> AsyncGenerator[Customer]:
 
 @pytest.mark.parametrize("mode", [StopMode.FAST, StopMode.IMMEDIATE, None])
 async def test_requests_are_refused_while_it_is_away_and_served_when_it_is_back(
-    server: EmbeddedPostgres, service: Service, customer: Customer, mode: StopMode | None
+    own_database: EmbeddedPostgres,
+    own_service: Service,
+    customer: Customer,
+    mode: StopMode | None,
 ) -> None:
     # Connections are open in the pools of both processes.
     await asyncio.gather(*(customer.client.get("/customers/me/favorites") for _ in range(20)))
     if mode is None:
-        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(own_database.kill)
     else:
-        await asyncio.to_thread(server.stop, mode)
+        await asyncio.to_thread(own_database.stop, mode)
     try:
         answers = await asyncio.gather(
             *(
@@ -76,7 +59,7 @@ async def test_requests_are_refused_while_it_is_away_and_served_when_it_is_back(
         live = await customer.client.get("/health/live", timeout=REFUSAL_S)
         assert live.status_code == 200
     finally:
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(own_database.start)
 
     async def ready() -> bool:
         ready = await customer.client.get("/health/ready")
@@ -90,7 +73,7 @@ async def test_requests_are_refused_while_it_is_away_and_served_when_it_is_back(
     )
     assert {answer.status_code for answer in again} == {200}
     assert [item["product_id"] for item in again[0].json()["items"]] == [5]
-    assert service.servers[0].child.exit_status is None
+    assert own_service.servers[0].child.exit_status is None
 
 
 def _assert_refused(answer: httpx2.Response) -> None:

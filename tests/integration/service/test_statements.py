@@ -1,0 +1,154 @@
+"""How many statements a request costs: none costs more because there is more to show."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import psycopg
+import pytest
+import pytest_asyncio
+
+from app.domain.access import Scope
+from development.postgres import EmbeddedPostgres
+from tests.integration.service.harness import Service, until
+from tests.integration.service.people import PASSWORD, People, employ
+
+pytestmark = pytest.mark.postgres
+
+STATEMENT = re.compile(r"^\[favorites\] LOG:  (?:statement|execute [^:]*): (.*)", re.MULTILINE)
+CONTROL = re.compile(r"BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE")
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What PostgreSQL was asked by the service, as its log has it."""
+
+    database: EmbeddedPostgres
+
+    async def statements(
+        self, client: httpx2.AsyncClient, method: str, path: str, **sent: Any
+    ) -> list[str]:
+        """Make a request, and return the statements it cost, those of transactions aside."""
+        begin = self.database.log.stat().st_size
+        answer = await client.request(method, path, **sent)
+        assert answer.status_code < 300, answer.text
+        mark = uuid4().hex
+        with psycopg.connect(self.database.url(), application_name="ledger") as connection:
+            connection.execute(f"SELECT '{mark}'".encode())
+
+        async def log() -> str:
+            text = self.database.log.read_bytes()[begin:].decode()
+            return text if mark in text else ""
+
+        found = STATEMENT.findall(await until(log, what="the mark in the log"))
+        return [each for each in found if not CONTROL.match(each)]
+
+
+@pytest.fixture
+def ledger(own_database: EmbeddedPostgres) -> Ledger:
+    return Ledger(own_database)
+
+
+@pytest_asyncio.fixture
+async def people(own_service: Service) -> AsyncGenerator[People]:
+    staff = employ(own_service.database_url, [frozenset(Scope)])
+    async with People(own_service, staff) as people:
+        yield people
+
+
+# What a request may cost, the check of its session (one) included, in the order they are made.
+BUDGET: Sequence[tuple[str, str, int]] = [
+    ("GET", "/customers/me", 2),
+    ("PATCH", "/customers/me", 3),
+    ("GET", "/customers/me/favorites", 2),
+    ("GET", "/customers/me/favorites?sort=price&category=tests&q=product", 2),
+    ("GET", "/customers/me/favorites/{known}", 2),
+    ("GET", "/customers/me/favorites/contains?product_ids=1,2,3", 2),
+    ("GET", "/customers/me/profile", 3),
+    ("PUT", "/customers/me/favorites/{known}", 2),
+    ("DELETE", "/customers/me/favorites/{known}", 2),
+    ("PUT", "/customers/me/favorites/{known}", 5),
+    ("PUT", "/customers/me/favorites/{cold}", 10),
+    ("GET", "/customers/me/sessions", 2),
+    ("GET", "/customers/me/export", 4),
+    ("GET", "/products/{known}", 1),
+    ("GET", "/products/{known}/price-history", 2),
+    ("GET", "/products", 10),
+    ("GET", "/products", 2),
+    ("GET", "/health/live", 0),
+    ("GET", "/health/ready", 2),
+    ("POST", "/auth/sign-in", 6),
+    ("POST", "/auth/refresh", 6),
+    ("PUT", "/customers/me/password", 8),
+    ("POST", "/auth/sign-out", 3),
+]
+BODIES = {
+    "PATCH /customers/me": {"name": "Lia"},
+    "PUT /customers/me/password": {
+        "current_password": PASSWORD,
+        "new_password": f"{PASSWORD} e mais",
+    },
+}
+
+
+async def test_no_route_costs_more_than_its_budget(
+    own_service: Service, people: People, ledger: Ledger
+) -> None:
+    customer = await people.customer()
+    known, cold = own_service.store.new_product(), own_service.store.new_product()
+    await customer.client.put(f"/customers/me/favorites/{known}")
+    costs = []
+    for method, path, _ in BUDGET:
+        body = BODIES.get(f"{method} {path}")
+        if path == "/auth/sign-in":
+            body = {"email": customer.email, "password": customer.password}
+        statements = await ledger.statements(
+            customer.client, method, path.format(known=known, cold=cold), json=body
+        )
+        costs.append((method, path, len(statements)))
+    table = "\n".join(f"{cost:3}  {method:6} {path}" for method, path, cost in costs)
+    over = [cost for cost, allowed in zip(costs, BUDGET, strict=True) if cost[2] > allowed[2]]
+    assert not over, table
+
+
+async def test_internal_systems_cost_no_more(people: People, ledger: Ledger) -> None:
+    customer = await people.customer()
+    client = await people.client()
+    key = people.staff.key(*Scope)
+    # The first use within a minute is noted.
+    assert len(await ledger.statements(client, "GET", "/customers", headers=key)) <= 3
+    for path in ("/customers", f"/customers/{customer.id}/favorites"):
+        assert len(await ledger.statements(client, "GET", path, headers=key)) <= 3
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/customers/me/favorites?limit=100",
+        "/customers/me/favorites?limit=100&sort=price",
+        "/customers/me/profile?limit=100",
+        "/customers/me/export",
+        "/products?limit=100",
+    ],
+)
+async def test_a_hundred_favorites_cost_as_many_statements_as_one(
+    own_service: Service, people: People, ledger: Ledger, path: str
+) -> None:
+    one, hundred = await people.customer(), await people.customer()
+    products = [own_service.store.add_product(product_id) for product_id in range(5001, 5101)]
+    # The catalog's list brings all of them at once.
+    own_service.sql("DELETE FROM catalog_state")
+    assert (await one.client.get("/products")).status_code == 200
+    added = await asyncio.gather(
+        one.client.put(f"/customers/me/favorites/{products[0]}"),
+        *(hundred.client.put(f"/customers/me/favorites/{each}") for each in products),
+    )
+    assert {answer.status_code for answer in added} == {201}
+    await ledger.statements(one.client, "GET", path)  # whatever is done only once
+    cost_of_one = await ledger.statements(one.client, "GET", path)
+    cost_of_hundred = await ledger.statements(hundred.client, "GET", path)
+    assert cost_of_one == cost_of_hundred
