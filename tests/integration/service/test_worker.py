@@ -1,13 +1,15 @@
 """The worker: favorites that wait for the catalog get their answer, whatever is killed."""
 
+import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from development.postgres import EmbeddedPostgres, StopMode
 from tests.integration.service.harness import Program, Service, until
-from tests.integration.service.people import Customer, People
+from tests.integration.service.people import Customer, People, employ
 
 
 @contextmanager
@@ -109,6 +111,32 @@ async def test_a_job_of_a_killed_worker_is_done_by_another_and_once(
     assert service.sql(
         "SELECT count(*) FROM product_prices WHERE product_id = %s", product_id
     ) == [(1,)]
+
+
+async def test_a_worker_outlives_a_restart_of_the_database(
+    own_database: EmbeddedPostgres, own_service: Service
+) -> None:
+    store = own_service.store
+    async with People(own_service, employ(own_service.database_url, [])) as people:
+        customer = await people.customer()
+        store.misbehave(status=503)
+        under_way, waiting = store.new_product(), store.new_product()
+        answer = await customer.client.put(f"/customers/me/favorites/{under_way}")
+        assert answer.status_code == 202, answer.text
+        store.misbehave(fault="hang")
+        with worker(own_service) as program:
+            await _begun(own_service, under_way)
+            await asyncio.to_thread(own_database.restart, StopMode.IMMEDIATE)
+
+            async def accepted() -> bool:
+                answer = await customer.client.put(f"/customers/me/favorites/{waiting}")
+                return answer.status_code == 202
+
+            await until(accepted, what="the return of the API")
+            store.behave()
+            for product_id in (under_way, waiting):
+                await _wait(customer, product_id, "available", within_s=45)
+            program.check()
 
 
 async def test_a_worker_that_is_asked_to_stop_finishes_its_job(
