@@ -10,7 +10,12 @@ from development.postgres import EmbeddedPostgres
 from tests.integration.service.harness import Service, running_service
 from tests.integration.service.people import People, Staff, employ
 
-SCOPE_SETS = [frozenset(Scope), *(frozenset({scope}) for scope in Scope)]
+EVERY = frozenset(Scope)
+SCOPE_SETS = {
+    EVERY,
+    *(frozenset({scope}) for scope in Scope),
+    *(EVERY - {scope} for scope in Scope),
+}
 
 
 @pytest.fixture(scope="session")
