@@ -1,9 +1,11 @@
 """PostgreSQL stops and comes back under the running service; nobody restarts anything."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, contextmanager
 
 import httpx2
+import psutil  # type: ignore[import-untyped]  # comes with the wheel, has no types
 import pytest
 import pytest_asyncio
 
@@ -15,6 +17,7 @@ pytestmark = pytest.mark.postgres
 
 REFUSAL_S = 2.5
 RECOVERY_S = 5.0
+MODES = {"stops": StopMode.FAST, "crashes": StopMode.IMMEDIATE}
 
 
 @pytest_asyncio.fixture
@@ -26,20 +29,40 @@ async def customer(own_service: Service) -> AsyncGenerator[Customer]:
         yield customer
 
 
-@pytest.mark.parametrize("mode", [StopMode.FAST, StopMode.IMMEDIATE, None])
+@contextmanager
+def away(database: EmbeddedPostgres, how: str) -> Generator[None]:
+    """Take the database away, and bring it back at the end."""
+    match how:
+        case "hangs":
+            processes = [psutil.Process(database.pid)]
+            processes += processes[0].children(recursive=True)
+            for process in processes:
+                process.suspend()
+        case "is killed":
+            database.kill()
+        case _:
+            database.stop(MODES[how])
+    try:
+        yield
+    finally:
+        if how == "hangs":
+            for process in processes:
+                process.resume()
+        else:
+            database.start()
+
+
+@pytest.mark.parametrize("how", [*MODES, "is killed", "hangs"])
 async def test_requests_are_refused_while_it_is_away_and_served_when_it_is_back(
-    own_database: EmbeddedPostgres,
-    own_service: Service,
-    customer: Customer,
-    mode: StopMode | None,
+    own_database: EmbeddedPostgres, own_service: Service, customer: Customer, how: str
 ) -> None:
     # Connections are open in the pools of both processes.
     await asyncio.gather(*(customer.client.get("/customers/me/favorites") for _ in range(20)))
-    if mode is None:
-        await asyncio.to_thread(own_database.kill)
-    else:
-        await asyncio.to_thread(own_database.stop, mode)
-    try:
+    async with AsyncExitStack() as stack:
+        gone = away(own_database, how)
+        # Stopping and starting block, and the answers do not wait for that.
+        await asyncio.to_thread(gone.__enter__)
+        stack.push_async_callback(asyncio.to_thread, gone.__exit__, None, None, None)
         answers = await asyncio.gather(
             *(
                 customer.client.request(method, path, timeout=REFUSAL_S)
@@ -58,8 +81,6 @@ async def test_requests_are_refused_while_it_is_away_and_served_when_it_is_back(
             _assert_refused(answer)
         live = await customer.client.get("/health/live", timeout=REFUSAL_S)
         assert live.status_code == 200
-    finally:
-        await asyncio.to_thread(own_database.start)
 
     async def ready() -> bool:
         ready = await customer.client.get("/health/ready")
