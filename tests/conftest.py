@@ -21,7 +21,7 @@ from app.domain.product import ProductId
 from app.domain.repository import UnitOfWorkFactory
 from app.infra.postgres.engine import create_engine, sessions_of
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
-from tests.database import DatabaseServer, database_server, describe_server
+from tests.database import PATIENT, DatabaseServer, database_server, describe_server
 
 _FIXTURES = {"database_url", "new_database", "postgres_engine", "postgres_uow"}
 
@@ -75,8 +75,8 @@ def database_url(new_database: Callable[..., str]) -> str:
 
 @pytest_asyncio.fixture
 async def postgres_engine(database_url: str) -> AsyncGenerator[AsyncEngine]:
-    """Return an engine as the service uses it, on a database that is empty before each test."""
-    engine = create_engine(database_url, pool_size=20)
+    """Return an engine on a database that is empty before each test."""
+    engine = create_engine(database_url, pool_size=20, patience=PATIENT, statement_timeout=PATIENT)
     yield engine
     await _empty(engine)
     await engine.dispose()
@@ -85,7 +85,7 @@ async def postgres_engine(database_url: str) -> AsyncGenerator[AsyncEngine]:
 @pytest.fixture
 def postgres_uow(postgres_engine: AsyncEngine) -> UnitOfWorkFactory:
     """Return what begins units of work on PostgreSQL."""
-    return partial(PostgresUnitOfWork, sessions_of(postgres_engine))
+    return partial(PostgresUnitOfWork, sessions_of(postgres_engine), budget=PATIENT)
 
 
 @pytest.fixture

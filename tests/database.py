@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -13,6 +14,9 @@ from testcontainers.community.postgres import PostgresContainer
 
 from app.infra.postgres.migrate import upgrade
 from development.postgres import EmbeddedPostgres
+
+PATIENT = timedelta(seconds=30)
+"""Longer than the service waits: what a test shows must not depend on how busy the machine is."""
 
 _IMAGE = "postgres:18"
 

@@ -19,6 +19,7 @@ from app.infra.postgres.engine import create_engine, sessions_of
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from app.infra.task_manager import TaskManager
 from tests import make
+from tests.database import PATIENT
 from tests.double.catalog import StubCatalog
 from tests.double.clock import ManualClock
 
@@ -71,12 +72,12 @@ async def processes(
     async with AsyncExitStack() as stack:
         readers = []
         for _ in range(2):
-            engine = create_engine(database_url, pool_size=5)
+            engine = create_engine(database_url, pool_size=5, patience=PATIENT)
             stack.push_async_callback(engine.dispose)
             tasks = TaskManager(limit=64, grace=timedelta(seconds=10))
             readers.append(
                 ProductReader(
-                    uow=partial(PostgresUnitOfWork, sessions_of(engine)),
+                    uow=partial(PostgresUnitOfWork, sessions_of(engine), budget=PATIENT),
                     catalog=catalog,
                     tasks=await stack.enter_async_context(tasks),
                     clock=clock,
