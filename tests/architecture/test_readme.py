@@ -62,6 +62,13 @@ def defaults(*, empty: str, elsewhere: str) -> list[tuple[str, str]]:
     ]
 
 
+def rows(heading: str) -> list[str]:
+    """Return the names in the first column of the table of a section of the operations page."""
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    section = text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return sorted(re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE))
+
+
 def anchors(page: Path) -> set[str]:
     """Return what the headings of a page can be linked to by."""
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
@@ -102,6 +109,45 @@ class TestSettings:
         assert [(name, default) for name, default, _ in shown] == defaults(
             empty="vazio", elsewhere="ver `.env.example`"
         )
+
+    @pytest.mark.parametrize(
+        ("readme", "sentence"),
+        [(ENGLISH, "Without effect so far: "), (PORTUGUESE, "Sem efeito por enquanto: ")],
+        ids=["english", "portuguese"],
+    )
+    def test_that_have_no_effect_are_named(self, readme: Path, sentence: str) -> None:
+        readers = [ROOT / "app" / "infra" / "dependency.py", ROOT / "app" / "__main__.py"]
+        code = "".join(reader.read_text(encoding="utf-8") for reader in readers)
+        # What the environment is decides about other settings, in the settings themselves.
+        unread = [
+            name.upper()
+            for name in Settings.model_fields
+            if name != "environment" and not re.search(rf"settings\.{name}\b", code)
+        ]
+        _, _, after = readme.read_text(encoding="utf-8").partition(sentence)
+        assert re.findall("`([A-Z_]+)`", after.partition("\n\n")[0]) == unread
+
+
+class TestObserving:
+    def test_knows_every_event(self) -> None:
+        logged = re.compile(r"""logger\.\w+\(\s*"([a-z_]+)\"""")
+        sources = (ROOT / "app").rglob("*.py")
+        events = {
+            event
+            for source in sources
+            for event in logged.findall(source.read_text(encoding="utf-8"))
+        }
+        assert rows("Log events") == sorted(events)
+
+    def test_knows_every_metric(self) -> None:
+        sources = (ROOT / "app" / "infra" / "metrics").glob("*.py")
+        named = re.compile(r'"(favorites_[a-z_]+)"')
+        metrics = {
+            name
+            for source in sources
+            for name in named.findall(source.read_text(encoding="utf-8"))
+        }
+        assert rows("Metrics") == sorted(metrics)
 
 
 class TestCalls:
