@@ -1,4 +1,4 @@
-"""The same request many times at once, on three processes."""
+"""The same request many times at once, on two processes."""
 
 import asyncio
 from collections import Counter
