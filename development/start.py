@@ -215,6 +215,7 @@ def choose_fakestore_port() -> int:
 def run(supervisor: Supervisor, settings: Settings) -> None:
     """Start all, tell where it is, and keep it running until a signal."""
     notes: list[tuple[str, str]] = []
+    fakestore_port: int | None = None
     with ExitStack() as stack:
         if settings.database_url is None:
             say("Starting PostgreSQL")
@@ -232,10 +233,13 @@ def run(supervisor: Supervisor, settings: Settings) -> None:
             command = ("-m", "development.fakestore", "--port", str(port), "--public-url", url)
             stack.enter_context(supervisor.running("The Fake Store", *command))
             supervisor.environment["FAKESTORE_URL"] = f"http://127.0.0.1:{port}"
-            supervisor.wait_for(port, "/health")
             notes.insert(0, ("Fake Store", f"{url}/ (make it slow, failing, absent)"))
+            fakestore_port = port
         say("Migrating the database")
         supervisor.finish("python -m app migrate", "-m", "app", "migrate")
+        if fakestore_port is not None:
+            # It starts while the database is migrated.
+            supervisor.wait_for(fakestore_port, "/health")
         metrics_port = settings.metrics_port
         for name, arguments in PROCESSES.items():
             say(f"Starting the {name}")
@@ -271,10 +275,15 @@ def _greet(port: int, notes: list[tuple[str, str]]) -> None:
     )
 
 
+def _environment() -> dict[str, str]:
+    # Without bytecode, every start would compile the service anew.
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+
+
 def main() -> int:
     """Run everything; return 0 when asked to stop, 1 when something failed, 2 for bad settings."""
     os.chdir(ROOT)
-    supervisor = Supervisor(environment=dict(os.environ), lock=-1)
+    supervisor = Supervisor(environment=_environment(), lock=-1)
     for signum in STOP_SIGNALS:
         signal.signal(signum, supervisor.request_stop)
     # The script holds them back until here, so that none falls into the imports.
