@@ -30,7 +30,11 @@ def build(service: Service, **options: Any) -> FastAPI:
 
 @asynccontextmanager
 async def connect(
-    api: FastAPI, *, peer: str = "192.0.2.1", raise_app_exceptions: bool = True
+    api: FastAPI,
+    *,
+    peer: str = "192.0.2.1",
+    raise_app_exceptions: bool = True,
+    draining: bool = False,
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """Start an application and talk to it; cookies are kept as a browser would."""
     async with api.router.lifespan_context(api) as state:
@@ -38,6 +42,8 @@ async def connect(
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             # What a server does with what the lifespan yields.
             copied: MutableMapping[str, Any] = {**(state or {})}
+            if draining:
+                copied["draining"] = True
             await api({**scope, "state": copied}, receive, send)
 
         transport = httpx2.ASGITransport(

@@ -102,3 +102,8 @@ class TestHealth:
         assert live.json() == {"status": "ok"}
         assert (unready.status_code, unready.json()["code"]) == (503, "storage_unavailable")
         assert unready.headers["Retry-After"] == "2"
+
+    async def test_is_not_ready_while_the_server_drains(self, service: Service) -> None:
+        async with connect(build(service), draining=True) as client:
+            assert (await client.get("/health/ready")).status_code == 503
+            assert (await client.get("/health/live")).status_code == 200

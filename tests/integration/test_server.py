@@ -183,6 +183,7 @@ class TestBoundedHttpProtocol:
         first = await reader.readuntil(b"\r\n\r\n")
         for connection in state.connections:
             connection.shutdown()
+            assert connection.app_state == {"draining": True}
         writer.write(request)
         last = await reader.read()
         writer.close()

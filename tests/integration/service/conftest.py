@@ -34,6 +34,8 @@ def service(
         servers=(1, 1),
         # Nobody reaches it, but every attempt leaves its trace.
         SIGN_IN_LIMIT_EMAIL="100000/hour",
+        # Crowds are answered, however busy the machine is.
+        DATABASE_POOL_TIMEOUT="15",
     ) as service:
         yield service
 

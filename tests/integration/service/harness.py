@@ -239,7 +239,8 @@ def running_service(
     """
     Run a Fake Store and API servers, each with so many processes, on a migrated database.
 
-    On leaving everything is stopped, and has to end with status 0.
+    On leaving everything is stopped, and has to end with status 0 and without an error of our own
+    in its log.
     """
     host = Host(
         directory=directory,
@@ -265,6 +266,14 @@ def running_service(
         yield Service(
             host=host, urls=urls, store=store, database_url=database_url, servers=programs
         )
+    # What went wrong outside is a warning; an error that we log is a fault of our own.
+    faults = [
+        line
+        for line in log_lines(host.said())
+        if line["level"] in {"error", "critical"} and line["logger"].startswith("app.")
+    ]
+    if faults:
+        raise Failed(f"The log has {len(faults)} errors, the first of them:\n{faults[0]}")
 
 
 def await_answer(url: str, program: Program) -> None:
