@@ -18,6 +18,7 @@ from app.application.gateway import (
 from app.application.product_reader import ProductReader
 from app.application.use_case.authenticate import Authenticate
 from app.application.use_case.change_customer import ChangeCustomer
+from app.application.use_case.change_favorites import ChangeFavorites
 from app.application.use_case.change_password import ChangePassword
 from app.application.use_case.contains_favorites import ContainsFavorites
 from app.application.use_case.create_customer import CreateCustomer
@@ -27,16 +28,21 @@ from app.application.use_case.export_customer import ExportCustomer
 from app.application.use_case.favorite_product import FavoriteProduct
 from app.application.use_case.list_customers import ListCustomers
 from app.application.use_case.list_favorites import ListFavorites
+from app.application.use_case.list_popular import ListPopular
 from app.application.use_case.manage_api_keys import ManageApiKeys
 from app.application.use_case.manage_sessions import ManageSessions
 from app.application.use_case.purge import Purge
 from app.application.use_case.read_customer import ReadCustomer
 from app.application.use_case.read_favorite import ReadFavorite
+from app.application.use_case.read_favorite_changes import ReadFavoriteChanges
+from app.application.use_case.read_list_version import ReadListVersion
 from app.application.use_case.read_price_history import ReadPriceHistory
 from app.application.use_case.read_profile import ReadProfile
+from app.application.use_case.reconcile_popularity import ReconcilePopularity
 from app.application.use_case.refresh_favorited import RefreshFavorited
 from app.application.use_case.refresh_session import RefreshSession
 from app.application.use_case.remove_favorite import RemoveFavorite
+from app.application.use_case.restore_favorite import RestoreFavorite
 from app.application.use_case.sign_in import SignIn
 from app.application.use_case.sign_out import SignOut
 from app.application.use_case.sign_up import SignUp
@@ -80,7 +86,11 @@ class Rules:
     session: SessionPolicy
     throttles: AccessThrottles
     common_passwords: frozenset[str]
+    favorites_max: int
     pending_max: int
+    popular_min_count: int
+    undo_window: timedelta = timedelta(minutes=10)
+    removals_kept: timedelta = timedelta(days=30)
     development_key: ApiKey | None = None
     sessions_kept: timedelta = timedelta(days=30)
     refresh_at: float = 0.5
@@ -151,15 +161,33 @@ def assemble(have: Collaborators, rules: Rules) -> UseCases:
         manage_sessions=ManageSessions(uow=uow, clock=clock),
         export_customer=ExportCustomer(uow=uow, clock=clock),
         favorite_product=FavoriteProduct(
-            uow=uow, products=products, clock=clock, pending_max=rules.pending_max
+            uow=uow,
+            products=products,
+            clock=clock,
+            favorites_max=rules.favorites_max,
+            pending_max=rules.pending_max,
         ),
         read_favorite=ReadFavorite(uow=uow, products=products),
-        remove_favorite=RemoveFavorite(uow=uow),
+        remove_favorite=RemoveFavorite(uow=uow, clock=clock),
         list_favorites=ListFavorites(uow=uow, products=products),
         contains_favorites=ContainsFavorites(uow=uow),
+        change_favorites=ChangeFavorites(
+            uow=uow,
+            products=products,
+            clock=clock,
+            favorites_max=rules.favorites_max,
+            pending_max=rules.pending_max,
+        ),
+        restore_favorite=RestoreFavorite(
+            uow=uow, clock=clock, window=rules.undo_window, favorites_max=rules.favorites_max
+        ),
+        read_favorite_changes=ReadFavoriteChanges(uow=uow, products=products),
+        read_list_version=ReadListVersion(uow=uow),
         read_profile=ReadProfile(uow=uow, products=products),
         products=products,
         read_price_history=ReadPriceHistory(uow=uow),
+        list_popular=ListPopular(uow=uow, products=products, at_least=rules.popular_min_count),
+        reconcile_popularity=ReconcilePopularity(uow=uow),
         validate_product=ValidatePendingProduct(uow=uow, products=products, clock=clock),
         refresh_favorited=RefreshFavorited(
             uow=uow,
@@ -171,6 +199,8 @@ def assemble(have: Collaborators, rules: Rules) -> UseCases:
             uow=uow,
             clock=clock,
             sessions_kept=rules.sessions_kept,
+            undo_window=rules.undo_window,
+            removals_kept=rules.removals_kept,
             throttles_kept=_longest_window(rules.throttles),
         ),
     )

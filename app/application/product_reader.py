@@ -13,11 +13,11 @@ The catalog through its cache: stale-while-revalidate, stale-if-error (RFC 5861)
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property, partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from app.application.cache_observer import CacheObserver, NullCacheObserver
 from app.application.gateway import BackgroundTasks, Clock, ProductCatalog
@@ -66,6 +66,18 @@ class CatalogReading:
     served_from: ServedFrom
     stale: bool
     collapsed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductsRead:
+    """
+    The copies of several products, and those that nobody can tell about at the moment.
+
+    What is in neither is not listed by the catalog.
+    """
+
+    known: Mapping[ProductId, CachedProduct]
+    unavailable: frozenset[ProductId]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +159,44 @@ class ProductReader:
                 return self._served(copy, ServedFrom.MISS, collapsed=asked is not question)
             case _:
                 raise self._not_found(product_id, ServedFrom.MISS)
+
+    async def read_many(self, product_ids: Collection[ProductId]) -> ProductsRead:
+        """
+        Read several products, and ask the catalog at most once for all that are not known.
+
+        Copies are served as they are; what is due is refreshed in the background.
+        """
+        known, unknown = await self._known_of(product_ids)
+        unavailable: frozenset[ProductId] = frozenset()
+        if unknown:
+            now = self.clock()
+            question: Question[Any, Any] = (
+                self._about(next(iter(unknown)))
+                if len(unknown) == 1
+                else self._about_everything(now)
+            )
+            if isinstance(await self._join(question), Unavailable):
+                unavailable = unknown
+            else:
+                known, _ = await self._known_of(product_ids)
+        self.refresh_soon(known.values())
+        return ProductsRead(known=known, unavailable=unavailable)
+
+    async def _known_of(
+        self, product_ids: Collection[ProductId]
+    ) -> tuple[Mapping[ProductId, CachedProduct], frozenset[ProductId]]:
+        """Return the copies there are, and those ids of which not even absence is known."""
+        async with self.uow() as work:
+            rows = await work.products.get_many(product_ids)
+        now = self.clock()
+        copies = {id_: row for id_, row in rows.items() if isinstance(row, CachedProduct)}
+        absent = {
+            id_ for id_, row in rows.items() if isinstance(row, UnknownProduct) and row.absent(now)
+        }
+        return (
+            {id_: copy for id_, copy in copies.items() if not copy.removed},
+            frozenset(product_ids) - copies.keys() - absent,
+        )
 
     async def list_page(self, query: ProductQuery) -> CatalogReading:
         """

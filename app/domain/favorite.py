@@ -1,5 +1,6 @@
 """Favorites: which product a customer marked, when, and how the product was then."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -86,6 +87,70 @@ class FavoriteItem:
         if self.cached is None or self.favorite.when_favorited is None:
             return None
         return self.cached.product.price - self.favorite.when_favorited.price
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListVersion:
+    """
+    What a list of favorites depends on, as numbers that only grow.
+
+    `favorites` counts the changes of one customer's list, `catalog` those of what products look
+    like. As long as both are the same, so is every answer that shows the list.
+    """
+
+    favorites: int
+    catalog: int
+
+
+class ChangeKind(StrEnum):
+    """What happened to a favorite since somebody last looked."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FavoriteChange:
+    """What became of one favorite; `item` is how it is now, None once it was removed."""
+
+    product_id: ProductId
+    kind: ChangeKind
+    item: FavoriteItem | None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ChangePosition:
+    """How much of a list's history was seen: up to a version, and within it up to a product."""
+
+    version: int = 0
+    product_id: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """
+    Changes in the order in which they happened, each favorite at most once: as it is now.
+
+    `seen` is the position to ask from next time; `more` tells that there is more already.
+    """
+
+    items: Sequence[FavoriteChange]
+    seen: ChangePosition
+    more: bool
+
+
+class BatchResult(StrEnum):
+    """What became of one product in a batch."""
+
+    ADDED = "added"
+    ALREADY_PRESENT = "already_present"
+    PENDING = "pending"
+    PRODUCT_NOT_FOUND = "product_not_found"
+    REMOVED = "removed"
+    NOT_PRESENT = "not_present"
+    FAVORITES_FULL = "favorites_full"
+    TOO_MANY_PENDING = "too_many_pending"
 
 
 class FavoriteSort(StrEnum):

@@ -27,6 +27,7 @@ The anticipated ways in which a use case can end other than by success.
     │   ├── EmailTaken
     │   ├── TooManyPending
     │   └── FavoritesFull
+    ├── ChangesForgotten       what was asked for existed once; start over
     ├── PreconditionFailed     the resource is not in the state the caller named
     ├── Throttled              too often; carries when to try again
     │   ├── TooManyAttempts
@@ -180,6 +181,11 @@ class TooManyPending(Conflict):
 class FavoritesFull(Conflict):
     code = "favorites_full"
     title = "The list of favorites is full"
+
+
+class ChangesForgotten(DomainError):
+    code = "changes_forgotten"
+    title = "The changes since then are not remembered any more"
 
 
 class PreconditionFailed(DomainError):

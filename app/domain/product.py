@@ -162,6 +162,14 @@ class PricePoint:
     seen_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PopularProduct:
+    """A product and how many customers favor it."""
+
+    cached: CachedProduct
+    favorites: int
+
+
 class ServedFrom(StrEnum):
     """
     Where an answer about the catalog came from, for `Cache-Status` (RFC 9211) and the metrics.

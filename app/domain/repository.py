@@ -16,12 +16,21 @@ from typing import Self, TypeAlias
 
 from app.domain.access import ApiKey, ApiKeyId, CustomerPrincipal
 from app.domain.customer import Customer, CustomerId, CustomerQuery
-from app.domain.favorite import Favorite, FavoriteItem, FavoriteQuery, Snapshot
+from app.domain.favorite import (
+    ChangePosition,
+    Changes,
+    Favorite,
+    FavoriteItem,
+    FavoriteQuery,
+    ListVersion,
+    Snapshot,
+)
 from app.domain.job import Job
 from app.domain.page import Page
 from app.domain.product import (
     CachedProduct,
     CatalogState,
+    PopularProduct,
     PricePoint,
     Product,
     ProductId,
@@ -164,12 +173,14 @@ class FavoriteRepository(ABC):
     """Which products customers marked."""
 
     @abstractmethod
-    async def put(self, favorite: Favorite) -> bool:
+    async def put(self, favorite: Favorite, *, at_most: int) -> bool:
         """
-        Store a favorite unless the customer has marked this product already; tell whether it is
-        new.
+        Store a favorite unless the customer has marked this product already; tell whether.
+
+        It takes the place of what is remembered of one that was removed or rejected.
 
         :raises CustomerNotFound: if there is no such customer
+        :raises FavoritesFull: if the customer has `at_most` favorites already
         """
 
     @abstractmethod
@@ -197,12 +208,55 @@ class FavoriteRepository(ABC):
         """Return those of the products that the customer has marked."""
 
     @abstractmethod
-    async def remove(self, customer_id: CustomerId, product_id: ProductId) -> bool:
-        """Take a favorite away; tell whether there was one."""
+    async def remove(
+        self, customer_id: CustomerId, product_id: ProductId, *, now: datetime
+    ) -> bool:
+        """Take a favorite away, and remember it for a while; tell whether there was one."""
 
     @abstractmethod
-    async def remove_rejected(self, customer_id: CustomerId, product_id: ProductId) -> bool:
-        """Take a favorite away if the catalog rejected its product; tell whether it was so."""
+    async def restore(
+        self,
+        customer_id: CustomerId,
+        product_id: ProductId,
+        *,
+        removed_since: datetime,
+        at_most: int,
+    ) -> bool:
+        """
+        Bring back a favorite as it was if it was removed since a moment; tell whether.
+
+        :raises FavoritesFull: if the customer has `at_most` favorites already
+        """
+
+    @abstractmethod
+    async def version(self, customer_id: CustomerId) -> ListVersion:
+        """
+        Return what the customer's list depends on, by primary keys alone.
+
+        It changes with every change of the list, and with every change of what a product in the
+        catalog looks like. Of a customer without favorites, or none at all, it is that of an
+        empty list.
+        """
+
+    @abstractmethod
+    async def list_changes(
+        self, customer_id: CustomerId, *, since: ChangePosition, limit: int
+    ) -> Changes:
+        """
+        Return what became of the customer's favorites after a position.
+
+        Added, removed, or in another state (confirmed, rejected). From the beginning it is the
+        list as it is now, without removals.
+
+        :raises ChangesForgotten: if removals after the position are not remembered any more
+        """
+
+    @abstractmethod
+    async def forget_removed(self, *, restorable_since: datetime, since: datetime) -> int:
+        """
+        Of favorites removed before `restorable_since` keep only that they were, and of those
+        removed before `since` nothing; tell how many were changed.
+        """
 
     @abstractmethod
     async def count_pending(self, customer_id: CustomerId) -> int:
@@ -221,6 +275,22 @@ class FavoriteRepository(ABC):
     @abstractmethod
     async def reject(self, product_id: ProductId, *, now: datetime) -> int:
         """Mark all favorites of a product that wait for the catalog as rejected; tell how many."""
+
+
+class PopularityRepository(ABC):
+    """How many customers favor a product; counted in the unit that adds or removes a favorite."""
+
+    @abstractmethod
+    async def list_popular(self, *, at_least: int, limit: int) -> Sequence[PopularProduct]:
+        """
+        Return the products that most customers favor, most first, ties by id.
+
+        Only products of which there is a copy and that the catalog has not dropped.
+        """
+
+    @abstractmethod
+    async def reconcile(self) -> int:
+        """Count anew, beside others that add and remove; tell how many counts were wrong."""
 
 
 class ProductRepository(ABC):
@@ -375,6 +445,7 @@ class UnitOfWork(ABC):
     sessions: SessionRepository
     api_keys: ApiKeyRepository
     favorites: FavoriteRepository
+    popularity: PopularityRepository
     products: ProductRepository
     throttles: ThrottleRepository
     jobs: JobQueue

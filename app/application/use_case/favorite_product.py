@@ -33,6 +33,7 @@ class FavoriteProduct:
     uow: UnitOfWorkFactory
     products: ProductReader
     clock: Clock
+    favorites_max: int
     pending_max: int
 
     async def __call__(self, *, customer_id: CustomerId, product_id: ProductId) -> Favorited:
@@ -41,6 +42,7 @@ class FavoriteProduct:
 
         :raises ProductNotFound: if the catalog does not list it
         :raises CustomerNotFound: if there is no such customer
+        :raises FavoritesFull: if the customer has as many favorites as there may be
         :raises TooManyPending: if it had to wait and too many of the customer's do already
         """
         async with self.uow() as work:
@@ -83,9 +85,7 @@ class FavoriteProduct:
     async def _put(
         self, work: UnitOfWork, favorite: Favorite, cached: CachedProduct | None
     ) -> Favorited:
-        # A rejected one makes room: the catalog may list the product by now.
-        await work.favorites.remove_rejected(favorite.customer_id, favorite.product_id)
-        created = await work.favorites.put(favorite)
+        created = await work.favorites.put(favorite, at_most=self.favorites_max)
         if not created:
             # Somebody was faster; their favorite is the one that counts.
             stored = await work.favorites.get(favorite.customer_id, favorite.product_id)

@@ -1,6 +1,7 @@
 import logging
 from dataclasses import dataclass
 
+from app.application.gateway import Clock
 from app.domain.customer import CustomerId
 from app.domain.product import ProductId
 from app.domain.repository import UnitOfWorkFactory
@@ -13,11 +14,12 @@ class RemoveFavorite:
     """Take a product off a customer's favorites."""
 
     uow: UnitOfWorkFactory
+    clock: Clock
 
     async def __call__(self, *, customer_id: CustomerId, product_id: ProductId) -> None:
         """Remove the favorite; one that is not there is gone already."""
         async with self.uow() as work:
-            removed = await work.favorites.remove(customer_id, product_id)
+            removed = await work.favorites.remove(customer_id, product_id, now=self.clock())
             await work.commit()
         if removed:
             logger.info(
