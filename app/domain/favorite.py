@@ -57,6 +57,11 @@ class Favorite:
     when_favorited: Snapshot | None = None
     rejected_at: datetime | None = None
 
+    @property
+    def pending(self) -> bool:
+        """Whether this waits for the catalog to say that there is such a product."""
+        return self.when_favorited is None and self.rejected_at is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FavoriteItem:
@@ -121,10 +126,21 @@ class FavoriteChange:
 
 @dataclass(frozen=True, slots=True, order=True)
 class ChangePosition:
-    """How much of a list's history was seen: up to a version, and within it up to a product."""
+    """
+    How much of a list's history was seen: up to a version, and within it up to a product.
+
+    While the list is read from the beginning, in several steps, `began` is its version at the
+    first of them: what was removed before that is of no interest.
+    """
 
     version: int = 0
     product_id: int = 0
+    began: int = 0
+
+    @property
+    def from_beginning(self) -> bool:
+        """Whether the list is read as it is, and not what became of one seen before."""
+        return self.version == 0 or self.began > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -245,10 +245,12 @@ class FavoriteRepository(ABC):
         """
         Return what became of the customer's favorites after a position.
 
-        Added, removed, or in another state (confirmed, rejected). From the beginning it is the
-        list as it is now, without removals.
+        Added, removed, or in another state: confirmed or rejected, its product dropped by the
+        catalog or listed again. From the beginning it is the list as it is now, without removals.
+        What the catalog did is entered into the list's history here, which a commit makes lasting.
 
-        :raises ChangesForgotten: if removals after the position are not remembered any more
+        :raises ChangesForgotten: if removals after the position are not remembered any more, or
+            the list has never been at that version
         """
 
     @abstractmethod

@@ -79,7 +79,6 @@ class FavoriteProduct:
             favorite = Favorite(
                 customer_id=customer_id, product_id=product_id, favorited_at=self.clock()
             )
-            await work.jobs.enqueue(ValidateProduct(product_id=product_id))
             return await self._put(work, favorite, None)
 
     async def _put(
@@ -92,6 +91,8 @@ class FavoriteProduct:
             await work.commit()
             item = stored or FavoriteItem(favorite=favorite, cached=cached)
             return Favorited(item=item, created=False)
+        if cached is None:
+            await work.jobs.enqueue(ValidateProduct(product_id=favorite.product_id))
         await work.commit()
         item = FavoriteItem(favorite=favorite, cached=cached)
         logger.info(

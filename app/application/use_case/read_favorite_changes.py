@@ -27,6 +27,8 @@ class ReadFavoriteChanges:
             changes = await work.favorites.list_changes(customer_id, since=since, limit=limit)
             if not changes.items and await work.customers.get(customer_id) is None:
                 raise CustomerNotFound("There is no such customer")
+            # The positions handed out have to last.
+            await work.commit()
         self.products.refresh_soon(
             [change.item.cached for change in changes.items if change.item and change.item.cached]
         )

@@ -5,6 +5,7 @@ from datetime import timedelta
 from app.application.gateway import Clock
 from app.domain.customer import CustomerId
 from app.domain.favorite import FavoriteItem
+from app.domain.job import ValidateProduct
 from app.domain.outcome import FavoriteNotFound
 from app.domain.product import ProductId
 from app.domain.repository import UnitOfWorkFactory
@@ -38,6 +39,9 @@ class RestoreFavorite:
             item = await work.favorites.get(customer_id, product_id)
             if item is None:
                 raise FavoriteNotFound("There is no removed favorite that could be restored")
+            if restored and item.favorite.pending:
+                # The answer that it waited for may have come while it was away.
+                await work.jobs.enqueue(ValidateProduct(product_id=product_id))
             await work.commit()
         if restored:
             logger.info(
