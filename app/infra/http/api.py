@@ -30,7 +30,7 @@ from app.infra.http.middleware.target import CheckTarget
 from app.infra.http.options import HttpOptions
 from app.infra.http.paging import CursorCodec
 from app.infra.http.problem import RequestError, answer_problem
-from app.infra.http.router import auth, customers, favorites, health, products
+from app.infra.http.router import auth, customers, favorite_bulk, favorites, health, products
 from app.infra.http.security import recognized
 from app.infra.http.validation import (
     answer_http_exception,
@@ -79,7 +79,8 @@ def create_api(use_cases: AbstractAsyncContextManager[UseCases], options: HttpOp
     )
     api.state.options = options
     api.state.cursors = CursorCodec(options.cursor_keys)
-    for module in (auth, customers, favorites, products, health, problem_page):
+    # Of paths that fit alike the first counts: "…/favorites/import" before "…/{product_id}".
+    for module in (auth, customers, favorite_bulk, favorites, products, health, problem_page):
         api.include_router(module.router)
     schema = partial(openapi.document, api, api_key_header=options.api_key_header)
     api.openapi = schema  # type: ignore[method-assign]  # FastAPI's documented way

@@ -1,6 +1,10 @@
 """Versions of customers as entity tags (RFC 9110, sections 8.8.3 and 13)."""
 
+import hashlib
 import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -8,6 +12,9 @@ from starlette.responses import Response
 from app.domain.customer import Customer, CustomerId
 from app.domain.outcome import PreconditionFailed
 
+T = TypeVar("T")
+
+_REVALIDATED = {"Cache-Control": "private, no-cache"}
 _TAG = re.compile(r'(?P<weak>W/)?"(?P<opaque>[\x21\x23-\x7e\x80-\xff]*)"')
 _VERSION = re.compile(r"[0-9]{1,18}", re.ASCII)
 
@@ -19,13 +26,79 @@ def customer_etag(customer: Customer) -> str:
 
 def unchanged(request: Request, customer: Customer) -> Response | None:
     """Return 304 if the client holds the current version already, else None."""
-    header = ", ".join(request.headers.getlist("if-none-match"))
     current = customer_etag(customer)
-    if header.strip() != "*" and current not in _tags(header, weakly=True):
+    if not (_any_will_do(request) or _is_known(request, current)):
         return None
-    return Response(
-        status_code=304, headers={"ETag": current, "Cache-Control": "private, no-cache"}
-    )
+    return Response(status_code=304, headers=validators(current))
+
+
+def validators(tag: str) -> dict[str, str]:
+    """Return the headers of an answer that has a tag: keep it, but ask each time."""
+    return {"ETag": tag, **_REVALIDATED}
+
+
+@dataclass(frozen=True, slots=True)
+class ListState:
+    """
+    The numbers that an answer about a list depends on.
+
+    `exists` tells that they could not be those of a customer who does not exist.
+    """
+
+    numbers: Sequence[int]
+    exists: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Revalidation:
+    """
+    Answer 304 to a client that holds what a list's owner would be shown, before making it.
+
+    The tag is made of the list's state and of what was asked for, so that it says that this very
+    resource was there; never of the credentials. It is weak: a copy of a product that was fetched
+    anew without a difference, or is due for another, is still the same to a reader.
+    """
+
+    request: Request
+    response: Response
+    customer_id: CustomerId
+    state: Callable[[], Awaitable[ListState]]
+
+    async def answer(
+        self, make: Callable[[], Awaitable[T]], *, may_be_absent: bool = False
+    ) -> T | Response:
+        """
+        Return what `make` does, with its tag, unless the client knows it already.
+
+        The state is read first: of a change in between, the tag is too old and never too new. If
+        the resource `may_be_absent` although the list is there, `*` alone does not tell.
+        """
+        state = await self.state()
+        tag = self._tag(state.numbers)
+        known, any_will_do = _is_known(self.request, tag), _any_will_do(self.request)
+        if state.exists and (known or (any_will_do and not may_be_absent)):
+            return Response(status_code=304, headers=validators(tag))
+        made = await make()
+        if known or any_will_do:
+            return Response(status_code=304, headers=validators(tag))
+        self.response.headers.update(validators(tag))
+        return made
+
+    def _tag(self, numbers: Sequence[int]) -> str:
+        # With the version of the service: the next one may show the same list in another way.
+        version = f"{self.request.app.version} ".encode()
+        target = self.request.url.path.encode() + b"?" + self.request.scope["query_string"]
+        asked = hashlib.blake2s(version + target, digest_size=8).hexdigest()
+        return f'W/"{self.customer_id.hex}-{"-".join(map(str, numbers))}-{asked}"'
+
+
+def _any_will_do(request: Request) -> bool:
+    return ", ".join(request.headers.getlist("if-none-match")).strip() == "*"
+
+
+def _is_known(request: Request, tag: str) -> bool:
+    header = ", ".join(request.headers.getlist("if-none-match"))
+    return tag.removeprefix("W/") in _tags(header, weakly=True)
 
 
 def expected_version(request: Request, customer_id: CustomerId) -> int | None:

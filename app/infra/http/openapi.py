@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from app.domain.outcome import (
+    ChangesForgotten,
     CrossSiteRequest,
     InvalidApiKey,
     InvalidToken,
@@ -36,6 +37,16 @@ PUBLIC: dict[str, Any] = {"security": []}
 
 SIGNED_IN_ONLY: dict[str, Any] = {"security": [{"cookie": []}, {"bearer": []}]}
 """For `openapi_extra` of operations that no API key may call."""
+
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {
+        "description": "`If-None-Match` names the current version",
+        "headers": {
+            "ETag": {"schema": {"type": "string"}, "description": "RFC 9110, section 8.8.3"}
+        },
+    }
+}
+"""For `responses` of operations whose answers have an entity tag."""
 
 TAGS = [
     {"name": "auth", "description": "Accounts and sessions: joining, coming and going."},
@@ -126,7 +137,7 @@ def _by_convention(path: str, method: str, operation: dict[str, Any]) -> Iterabl
     parameters = [parameter["name"] for parameter in operation.get("parameters", ())]
     if parameters or "requestBody" in operation:
         yield ValidationFailed
-    if "cursor" in parameters:
+    if {"cursor", "since"} & {*parameters}:
         yield InvalidCursor
 
 
@@ -178,6 +189,8 @@ def _example(kind: ProblemType, status: HTTPStatus) -> dict[str, Any]:
         value["errors"] = [
             {"pointer": "/name", "detail": "This is required.", "code": "missing"},
         ]
+    if kind is ChangesForgotten:
+        value["start_over"] = value["instance"]
     return {"summary": kind.title, "value": value}
 
 
@@ -196,6 +209,11 @@ _SCHEMAS: dict[str, Any] = {
             "instance": {"type": "string"},
             "code": {"type": "string", "description": "Stable, for programs."},
             "request_id": {"type": "string"},
+            "start_over": {
+                "type": "string",
+                "format": "uri-reference",
+                "description": "Where to begin anew, with `changes_forgotten`.",
+            },
             "errors": {
                 "type": "array",
                 "items": {"$ref": "#/components/schemas/FieldError"},

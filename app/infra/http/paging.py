@@ -112,15 +112,26 @@ class PageOut(BaseModel, Generic[T]):
 
 
 class Links:
-    """Links into one list: its path with the filters as they were sent."""
+    """
+    Links into one list: its path with the filters as they were sent.
 
-    def __init__(self, codec: CursorCodec, *, path: str, query: Iterable[tuple[str, str]]) -> None:
+    `name` says which list it is if the path does not: `me` is somebody else for everybody.
+    """
+
+    def __init__(
+        self,
+        codec: CursorCodec,
+        *,
+        path: str,
+        query: Iterable[tuple[str, str]],
+        name: str | None = None,
+    ) -> None:
         self._codec = codec
         self._path = path
         # Another spelling of a filter is another list.
         self._query = [(name, value) for name, value in query if name != "cursor"]
         filters = sorted(each for each in self._query if each[0] != "limit")
-        self._context = json.dumps([path, filters])
+        self._context = json.dumps([path if name is None else name, filters])
 
     def position(self, cursor: str) -> Position:
         """
@@ -163,15 +174,4 @@ async def paging(request: Request, limit: Limit = DEFAULT_LIMIT, cursor: Cursor 
     return Paging(limit, None if cursor is None else links.position(cursor), links)
 
 
-async def first_page(request: Request, limit: Limit = DEFAULT_LIMIT) -> Paging:
-    """Return the paging of an answer that holds the beginning of a customer's favorites."""
-    links = Links(
-        request.app.state.cursors,
-        path=request.url.path.rpartition("/")[0] + "/favorites",
-        query=[("limit", str(limit))],
-    )
-    return Paging(limit, None, links)
-
-
 PagingIn = Annotated[Paging, Depends(paging)]
-FirstPageIn = Annotated[Paging, Depends(first_page)]

@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from app.domain.outcome import (
+    ChangesForgotten,
     Conflict,
     DomainError,
     InsufficientScope,
@@ -65,7 +66,7 @@ class MalformedRequest(RequestError):
 
 class MalformedBody(RequestError):
     code = "malformed_body"
-    title = "The body is not valid JSON"
+    title = "The body cannot be read"
 
 
 class InvalidCursor(RequestError):
@@ -95,7 +96,7 @@ class BodyTooLarge(RequestError):
 
 class UnsupportedMediaType(RequestError):
     code = "unsupported_media_type"
-    title = "The body is not declared as JSON"
+    title = "The body is of a type that is not taken here"
 
 
 class ValidationFailed(RequestError):
@@ -128,6 +129,7 @@ STATUS: Mapping[ProblemType, HTTPStatus] = {
     RouteNotFound: HTTPStatus.NOT_FOUND,
     MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
     Conflict: HTTPStatus.CONFLICT,
+    ChangesForgotten: HTTPStatus.GONE,
     PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -174,6 +176,9 @@ def problem_response(scope: Scope, problem: Problem) -> Response:
     match problem:
         case ValidationFailed():
             content["errors"] = problem.errors
+        case ChangesForgotten():
+            # Without the query: without the cursor that is too old.
+            content["start_over"] = content["instance"]
         case InvalidValue(field=str(name)) if name:
             content["errors"] = [
                 {

@@ -16,14 +16,16 @@ from app.infra.http.problem import (
 MEANING: Mapping[str, str] = {
     # The request as such
     "malformed_request": "The path or the query is not UTF-8, or holds U+0000.",
-    "malformed_body": "Send one JSON text in UTF-8, without repeated members, NaN or Infinity.",
+    "malformed_body": "Send one JSON text in UTF-8, without repeated members, NaN or Infinity; "
+    "or, where CSV is taken, lines in UTF-8.",
     "invalid_cursor": "Cursors are good for the list they came from, unchanged and with the same "
     "filters. Begin again without one.",
     "cors_refused": "The service has a list of the origins whose pages may ask it something.",
     "route_not_found": "Look at the path: there is an OpenAPI document at /openapi.json.",
     "method_not_allowed": "The header Allow names the methods that are possible at this path.",
     "body_too_large": "Bodies have at most 64 KiB.",
-    "unsupported_media_type": "Send JSON and say so: Content-Type: application/json.",
+    "unsupported_media_type": "Send JSON and say so: Content-Type: application/json. Imports may "
+    "be text/csv.",
     "validation_failed": "The member errors names each fault: where it is, what is wrong, and a "
     "code for programs.",
     "precondition_failed": "If-Match named another version than the current one. Read the "
@@ -58,6 +60,8 @@ MEANING: Mapping[str, str] = {
     "too_many_pending": "While the catalog cannot be asked, only so many favorites can wait for "
     "it. Try again later.",
     "favorites_full": "Remove a favorite to make room for another.",
+    "changes_forgotten": "Removals are remembered for a limited time. Ask again without since, at "
+    "the address in start_over, and replace what you hold by what you get.",
     # Not now
     "too_many_attempts": "Wait as long as Retry-After says.",
     "rate_limited": "Wait as long as Retry-After says.",

@@ -80,11 +80,8 @@ def _in_utc(moment: datetime) -> datetime:
         raise PydanticCustomError("time", "This time does not exist in UTC.") from error
 
 
-def _product_id(value: int) -> ProductId:
-    return ProductId(value)
-
-
-def _format_time(moment: datetime) -> str:
+def format_time(moment: datetime) -> str:
+    """Write a time as RFC 3339 in UTC with `Z`."""
     return moment.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
 
 
@@ -99,10 +96,19 @@ ProductIdIn = Annotated[
 ]
 """A product id in a path."""
 
-ProductNumber = Annotated[
-    int, Field(strict=True, ge=1, le=MAX_PRODUCT_ID), AfterValidator(_product_id)
-]
+ProductNumber = Annotated[ProductId, Field(strict=True, ge=1, le=MAX_PRODUCT_ID)]
 """A product id in a body."""
+
+
+def _parse_flag(text: object) -> object:
+    # Pydantic reads more as a bool than these two: "on", "1", "T".
+    if isinstance(text, str) and text not in ("true", "false"):
+        raise PydanticCustomError("flag", "This has to be `true` or `false`.")
+    return text
+
+
+FlagIn = Annotated[bool, BeforeValidator(_parse_flag), WithJsonSchema({"type": "boolean"})]
+"""Yes or no in a query."""
 
 UuidIn = Annotated[UUID, BeforeValidator(parse_uuid)]
 """A UUID in a path."""
@@ -115,17 +121,18 @@ TimeIn = Annotated[
 ]
 """A time in a query (RFC 3339)."""
 
-TimeOut = Annotated[datetime, PlainSerializer(_format_time), WithJsonSchema(_TIME_SCHEMA)]
+TimeOut = Annotated[datetime, PlainSerializer(format_time), WithJsonSchema(_TIME_SCHEMA)]
 """A time in an answer: RFC 3339 in UTC with `Z`, to the microsecond where there are any."""
 
 
-def _format_money(amount: Decimal) -> str:
+def format_money(amount: Decimal) -> str:
+    """Write an amount of money with two places."""
     return f"{amount:.2f}"
 
 
 Money = Annotated[
     Decimal,
-    PlainSerializer(_format_money),
+    PlainSerializer(format_money),
     WithJsonSchema({"type": "string", "pattern": r"^-?[0-9]+\.[0-9]{2}$", "examples": ["695.00"]}),
 ]
 """An amount of money in an answer: a string with two places."""

@@ -57,17 +57,22 @@ class StrictRoute(APIRoute):
         async def handle_strictly(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)
             if takes_body and await strict.body():
-                _check_media_type(strict.headers.getlist("content-type"))
+                _check_media_type(strict)
             return await handle(strict)
 
         return handle_strictly
 
 
-def _check_media_type(declared: list[str]) -> None:
-    media_type, _, parameters = (declared[0] if len(declared) == 1 else "").partition(";")
-    if media_type.strip().lower() != "application/json" or (
-        "charset" in parameters.lower() and "utf-8" not in parameters.lower()
-    ):
+def declared_media_type(request: Request) -> str | None:
+    """Return what the body is declared as, in lower case; None unless it is one, in UTF-8."""
+    declared = request.headers.getlist("content-type")
+    media_type, _, parameters = (declared[0] if len(declared) == 1 else "").lower().partition(";")
+    foreign = "charset" in parameters and "utf-8" not in parameters
+    return None if foreign else media_type.strip() or None
+
+
+def _check_media_type(request: Request) -> None:
+    if declared_media_type(request) != "application/json":
         raise UnsupportedMediaType("The body has to be sent as `Content-Type: application/json`.")
 
 

@@ -32,8 +32,8 @@ from app.domain.outcome import (
     WrongPassword,
 )
 from app.domain.session import SessionId
-from app.infra.http.etag import customer_etag, expected_version, unchanged
-from app.infra.http.openapi import SIGNED_IN_ONLY, problems
+from app.infra.http.etag import customer_etag, expected_version, unchanged, validators
+from app.infra.http.openapi import NOT_MODIFIED, SIGNED_IN_ONLY, problems
 from app.infra.http.paging import PageOut, PagingIn
 from app.infra.http.router.customer_schema import (
     CustomerOut,
@@ -190,10 +190,7 @@ async def create_customer(
     "",
     response_model=CustomerOut,
     summary="Read a customer",
-    responses={
-        **problems(*_ONE),
-        304: {"description": "`If-None-Match` names the current version"},
-    },
+    responses={**problems(*_ONE), **NOT_MODIFIED},
 )
 async def read_customer(
     request: Request,
@@ -330,8 +327,7 @@ async def export_customer(
 
 
 def _with_etag(response: Response, customer: Customer) -> Customer:
-    response.headers["ETag"] = customer_etag(customer)
-    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers.update(validators(customer_etag(customer)))
     return customer
 
 

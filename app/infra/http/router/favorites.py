@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Response, status
+from fastapi import APIRouter, Depends, Query, Response, status
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -12,44 +12,40 @@ from app.application.use_case.list_favorites import ListFavorites
 from app.application.use_case.read_favorite import ReadFavorite
 from app.application.use_case.read_profile import ReadProfile
 from app.application.use_case.remove_favorite import RemoveFavorite
-from app.domain.access import Scope
-from app.domain.customer import CustomerId
+from app.application.use_case.restore_favorite import RestoreFavorite
 from app.domain.favorite import FavoriteQuery, FavoriteSort, FavoriteStatus
-from app.domain.outcome import (
-    CustomerNotFound,
-    CustomerOnly,
-    FavoriteNotFound,
-    FavoritesFull,
-    InsufficientScope,
-    ProductNotFound,
-    TooManyPending,
-)
+from app.domain.outcome import FavoriteNotFound, FavoritesFull, ProductNotFound, TooManyPending
 from app.domain.product import ProductId
-from app.infra.http.openapi import problems
-from app.infra.http.paging import FirstPageIn, PageOut, PagingIn
+from app.infra.http.openapi import NOT_MODIFIED, problems
+from app.infra.http.paging import PageOut
 from app.infra.http.router.customer_schema import CustomerOut
+from app.infra.http.router.favorite_request import (
+    GUARDED,
+    FavoritesPagingIn,
+    FirstPageIn,
+    ListRevalidation,
+    OwnCustomer,
+    ProductPath,
+    ProfileRevalidation,
+    favorites_guard,
+)
 from app.infra.http.router.favorite_schema import ContainsOut, FavoriteOut, StaleCheck
-from app.infra.http.schema import PRODUCT_ID_SCHEMA, Out, ProductIdIn, Text, parse_product_id
-from app.infra.http.security import own_customer
+from app.infra.http.schema import PRODUCT_ID_SCHEMA, Out, Text, parse_product_id
 from app.infra.http.strict_json import StrictRoute
 from app.infra.http.use_cases import use
 
 _CONTAINS_MAX = 100
 
-_guard = own_customer(read=Scope.FAVORITES_READ, write=Scope.FAVORITES_WRITE)
 router = APIRouter(
     prefix="/customers/{id}",
     tags=["favorites"],
     route_class=StrictRoute,
-    dependencies=[Depends(_guard)],
+    dependencies=[Depends(favorites_guard)],
 )
-OwnCustomer = Annotated[CustomerId, Depends(_guard)]
-ProductPath = Annotated[ProductIdIn, Path(description="A product's id in the catalog.")]
-_GUARDED = (CustomerNotFound, InsufficientScope, CustomerOnly)
 
 
 async def favorite_query(
-    paging: PagingIn,
+    paging: FavoritesPagingIn,
     customer_id: OwnCustomer,
     category: Annotated[Text | None, Query(max_length=200)] = None,
     q: Annotated[
@@ -75,23 +71,33 @@ class ProfileOut(Out):
     favorites: PageOut[FavoriteOut]
 
 
-@router.get("/favorites", summary="List favorites", responses=problems(*_GUARDED))
+@router.get(
+    "/favorites",
+    response_model=PageOut[FavoriteOut],
+    summary="List favorites",
+    responses={**problems(*GUARDED), **NOT_MODIFIED},
+)
 async def list_favorites(
     query: Annotated[FavoriteQuery, Depends(favorite_query)],
-    paging: PagingIn,
+    paging: FavoritesPagingIn,
     stale: StaleCheck,
     use_case: Annotated[ListFavorites, Depends(use(lambda all_: all_.list_favorites))],
-) -> PageOut[FavoriteOut]:
+    revalidation: ListRevalidation,
+) -> PageOut[FavoriteOut] | Response:
     """
     Get a page of favorites with their products.
 
     Products are the last known copies: the list works while the catalog does not.
     """
-    page = await use_case(query)
-    return PageOut(
-        items=[FavoriteOut.of(item, stale=stale) for item in page.items],
-        next=paging.next_url(page.next),
-    )
+
+    async def page() -> PageOut[FavoriteOut]:
+        found = await use_case(query)
+        return PageOut(
+            items=[FavoriteOut.of(item, stale=stale) for item in found.items],
+            next=paging.next_url(found.next),
+        )
+
+    return await revalidation.answer(page)
 
 
 def parse_product_ids(text: str) -> tuple[ProductId, ...]:
@@ -134,37 +140,49 @@ async def asked_products(
 
 @router.get(
     "/favorites/contains",
+    response_model=ContainsOut,
     summary="Tell which products are favorites",
-    responses=problems(*_GUARDED),
+    responses={**problems(*GUARDED), **NOT_MODIFIED},
 )
 async def contains_favorites(
     customer_id: OwnCustomer,
     product_ids: Annotated[tuple[ProductId, ...], Depends(asked_products)],
     use_case: Annotated[ContainsFavorites, Depends(use(lambda all_: all_.contains_favorites))],
-) -> ContainsOut:
+    revalidation: ListRevalidation,
+) -> ContainsOut | Response:
     """Ask for the hearts of a page of products at once."""
-    found = await use_case(customer_id=customer_id, product_ids=product_ids)
-    return ContainsOut(items={str(each): each in found for each in product_ids})
+
+    async def hearts() -> ContainsOut:
+        found = await use_case(customer_id=customer_id, product_ids=product_ids)
+        return ContainsOut(items={str(each): each in found for each in product_ids})
+
+    return await revalidation.answer(hearts)
 
 
 @router.get(
     "/favorites/{product_id}",
+    response_model=FavoriteOut,
     summary="Read a favorite",
-    responses=problems(*_GUARDED, FavoriteNotFound),
+    responses={**problems(*GUARDED, FavoriteNotFound), **NOT_MODIFIED},
 )
 async def read_favorite(
     customer_id: OwnCustomer,
     product_id: ProductPath,
     stale: StaleCheck,
     use_case: Annotated[ReadFavorite, Depends(use(lambda all_: all_.read_favorite))],
-) -> FavoriteOut:
+    revalidation: ListRevalidation,
+) -> FavoriteOut | Response:
     """Look at one favorite with the last known copy of its product."""
-    item = await use_case(customer_id=customer_id, product_id=product_id)
-    return FavoriteOut.of(item, stale=stale)
+
+    async def favorite() -> FavoriteOut:
+        item = await use_case(customer_id=customer_id, product_id=product_id)
+        return FavoriteOut.of(item, stale=stale)
+
+    return await revalidation.answer(favorite, may_be_absent=True)
 
 
 _FAVORITED: dict[int | str, dict[str, Any]] = {
-    **problems(*_GUARDED, ProductNotFound, TooManyPending, FavoritesFull),
+    **problems(*GUARDED, ProductNotFound, TooManyPending, FavoritesFull),
     200: {"model": FavoriteOut, "description": "It was a favorite already"},
     201: {"model": FavoriteOut, "description": "It is a favorite now"},
     202: {"model": FavoriteOut, "description": "It is a favorite until the catalog says no"},
@@ -214,7 +232,7 @@ def _status(favorited: Favorited) -> int:
     "/favorites/{product_id}",
     status_code=status.HTTP_204_NO_CONTENT,
     summary="Remove a favorite",
-    responses=problems(*_GUARDED),
+    responses=problems(*GUARDED),
 )
 async def remove_favorite(
     customer_id: OwnCustomer,
@@ -225,23 +243,49 @@ async def remove_favorite(
     await use_case(customer_id=customer_id, product_id=product_id)
 
 
+@router.post(
+    "/favorites/{product_id}/restore",
+    summary="Restore a favorite that was removed",
+    responses=problems(*GUARDED, FavoriteNotFound, FavoritesFull),
+)
+async def restore_favorite(
+    customer_id: OwnCustomer,
+    product_id: ProductPath,
+    stale: StaleCheck,
+    use_case: Annotated[RestoreFavorite, Depends(use(lambda all_: all_.restore_favorite))],
+) -> FavoriteOut:
+    """
+    Undo a removal within ten minutes: the favorite is back in its place, with its original time.
+
+    One that is there stays as it is.
+    """
+    item = await use_case(customer_id=customer_id, product_id=product_id)
+    return FavoriteOut.of(item, stale=stale)
+
+
 @router.get(
     "/profile",
+    response_model=ProfileOut,
     summary="Read a customer with their favorites",
-    responses=problems(*_GUARDED),
+    responses={**problems(*GUARDED), **NOT_MODIFIED},
 )
 async def read_profile(
     customer_id: OwnCustomer,
     paging: FirstPageIn,
     stale: StaleCheck,
     use_case: Annotated[ReadProfile, Depends(use(lambda all_: all_.read_profile))],
-) -> ProfileOut:
+    revalidation: ProfileRevalidation,
+) -> ProfileOut | Response:
     """Get what a front end's first screen shows; `next` leads on in the list of favorites."""
-    profile = await use_case(FavoriteQuery(customer_id=customer_id, limit=paging.limit))
-    return ProfileOut(
-        customer=CustomerOut.model_validate(profile.customer),
-        favorites=PageOut(
-            items=[FavoriteOut.of(item, stale=stale) for item in profile.favorites.items],
-            next=paging.next_url(profile.favorites.next),
-        ),
-    )
+
+    async def profile() -> ProfileOut:
+        found = await use_case(FavoriteQuery(customer_id=customer_id, limit=paging.limit))
+        return ProfileOut(
+            customer=CustomerOut.model_validate(found.customer),
+            favorites=PageOut(
+                items=[FavoriteOut.of(item, stale=stale) for item in found.favorites.items],
+                next=paging.next_url(found.favorites.next),
+            ),
+        )
+
+    return await revalidation.answer(profile)

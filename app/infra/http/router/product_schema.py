@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from app.domain.product import CachedProduct
+from app.domain.product import CachedProduct, PopularProduct
 from app.infra.http.schema import Money, Out, Rate, TimeOut
 
 
@@ -43,6 +43,24 @@ class ProductOut(Out):
             fetched_at=cached.fetched_at,
             stale=stale,
         )
+
+
+class PopularProductOut(ProductOut):
+    """A product that many customers favor."""
+
+    favorites: Annotated[int, Field(description="How many customers favor it.")]
+
+    @classmethod
+    def of_popular(cls, popular: PopularProduct, *, stale: bool) -> Self:
+        """Describe a product with its count."""
+        product = ProductOut.of(popular.cached, stale=stale)
+        return cls.model_validate({**dict(product), "favorites": popular.favorites})
+
+
+class PopularProductsOut(Out):
+    """Products, the most favored first."""
+
+    items: list[PopularProductOut]
 
 
 class PriceOut(Out):

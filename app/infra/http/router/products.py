@@ -7,13 +7,21 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from app.application.product_reader import ProductReader
+from app.application.use_case.list_popular import ListPopular
 from app.application.use_case.read_price_history import ReadPriceHistory
 from app.domain.outcome import CatalogUnavailable, ProductNotFound
+from app.domain.page import DEFAULT_LIMIT
 from app.domain.product import ProductQuery, ProductSort, ServedFrom
 from app.infra.http.openapi import PUBLIC, problems
-from app.infra.http.paging import PageOut, PagingIn
+from app.infra.http.paging import Limit, PageOut, PagingIn
 from app.infra.http.router.favorite_schema import StaleCheck
-from app.infra.http.router.product_schema import PriceHistoryOut, PriceOut, ProductOut
+from app.infra.http.router.product_schema import (
+    PopularProductOut,
+    PopularProductsOut,
+    PriceHistoryOut,
+    PriceOut,
+    ProductOut,
+)
 from app.infra.http.schema import ProductIdIn, Text
 from app.infra.http.strict_json import StrictRoute
 from app.infra.http.use_cases import use
@@ -22,6 +30,8 @@ router = APIRouter(prefix="/products", tags=["products"], route_class=StrictRout
 
 ProductPath = Annotated[ProductIdIn, Path(description="A product's id in the catalog.")]
 Reader = Annotated[ProductReader, Depends(use(lambda all_: all_.products))]
+
+_POPULAR_MAX_AGE_S = 60
 
 # RFC 9211, section 2: `hit` if nobody had to be asked, `fwd` with the reason otherwise.
 _CACHE_STATUS = {
@@ -74,6 +84,25 @@ async def list_products(
     return PageOut(
         items=[ProductOut.of(each, stale=stale(each)) for each in reading.page.items],
         next=paging.next_url(reading.page.next),
+    )
+
+
+@router.get("/popular", summary="List the most favored products", openapi_extra=PUBLIC)
+async def list_popular(
+    response: Response,
+    stale: StaleCheck,
+    use_case: Annotated[ListPopular, Depends(use(lambda all_: all_.list_popular))],
+    limit: Limit = DEFAULT_LIMIT,
+) -> PopularProductsOut:
+    """
+    See which products most customers favor, with how many do.
+
+    Products that only few favor are left out.
+    """
+    popular = await use_case(limit=limit)
+    response.headers["Cache-Control"] = f"public, max-age={_POPULAR_MAX_AGE_S}"
+    return PopularProductsOut(
+        items=[PopularProductOut.of_popular(each, stale=stale(each.cached)) for each in popular]
     )
 
 
