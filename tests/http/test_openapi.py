@@ -18,6 +18,7 @@ PUBLIC = {
     "refresh_session",
     "exchange_api_key",
     "list_products",
+    "list_popular",
     "read_product",
     "read_price_history",
     "live",
@@ -44,7 +45,7 @@ def filled(path: str) -> str:
 
 class TestEveryOperation:
     def test_is_there(self) -> None:
-        assert len(OPERATIONS) >= 27
+        assert len(OPERATIONS) >= 33
         assert len(set(IDS)) == len(IDS)
         assert set(IDS) >= PUBLIC | {"favorite_product", "list_favorites"}
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from app.infra.http.paging import CursorCodec
 from app.infra.http.problem import InvalidCursor
 from tests.double.service import Service
+from tests.http.client import bearer
 
 positions = st.lists(st.none() | st.text(st.characters(codec="utf-8")), max_size=4).map(tuple)
 OLD, NEW = b"o" * 32, b"n" * 32
@@ -80,6 +81,26 @@ class TestPages:
             httpx2.URL(other).copy_merge_params({"cursor": cursor}), headers=key
         )
         assert (response.status_code, response.json()["code"]) == (400, "invalid_cursor")
+
+    async def test_belong_to_one_customer(
+        self, client: httpx2.AsyncClient, service: Service
+    ) -> None:
+        """`me` is somebody else for everybody."""
+        ana, bia = await service.customer(), await service.customer()
+        path = "/customers/me/favorites"
+        as_ana, as_bia = await bearer(client, ana), await bearer(client, bia)
+        for headers in (as_ana, as_bia):
+            await client.post(f"{path}/batch", headers=headers, json={"add": [1, 2, 5]})
+        for first in (f"{path}?limit=1", "/customers/me/profile?limit=1"):
+            body = (await client.get(first, headers=as_ana)).json()
+            url = body.get("favorites", body)["next"]
+            response = await client.get(url, headers=as_bia)
+            assert (response.status_code, response.json()["code"]) == (400, "invalid_cursor")
+            for same in (url, url.replace("me", str(ana.id), 1)):
+                assert (await client.get(same, headers=as_ana)).status_code == 200
+            for other in (f"{url}&sort=price", f"{url}&q=a", f"{url}&category=b"):
+                response = await client.get(other, headers=as_ana)
+                assert (response.status_code, response.json()["code"]) == (400, "invalid_cursor")
 
     @pytest.mark.parametrize("cursor", ["", "x", "é", "A" * 5000, "'; drop table"])
     async def test_refuse_what_is_no_cursor(self, client: httpx2.AsyncClient, cursor: str) -> None:

@@ -3,6 +3,7 @@ import httpx2
 from app.infra.http.options import HttpOptions
 from tests import make
 from tests.double.service import Service
+from tests.http.client import bearer
 
 
 class TestProduct:
@@ -61,6 +62,32 @@ class TestProducts:
         assert second.headers["Cache-Status"] == "favorites; hit"
         assert second.headers["Age"] == "0"
         assert [each["id"] for each in second.json()["items"]] == [11]
+
+
+class TestPopular:
+    async def test_are_those_that_most_favor(
+        self, client: httpx2.AsyncClient, service: Service
+    ) -> None:
+        for add in ([1, 5], [1, 5, 2], [5]):
+            headers = await bearer(client, await service.customer())
+            await client.post("/customers/me/favorites/batch", headers=headers, json={"add": add})
+        response = await client.get("/products/popular?limit=2")
+        assert response.status_code == 200
+        assert response.headers["Cache-Control"] == "public, max-age=60"
+        items = response.json()["items"]
+        counts = [(each["id"], each["favorites"]) for each in items]
+        assert counts == [(5, 3), (1, 2)]
+        product = (await client.get("/products/5")).json()
+        assert items[0] == {**product, "favorites": 3}
+
+    async def test_leaves_out_what_few_favor(
+        self, client: httpx2.AsyncClient, service: Service
+    ) -> None:
+        for _ in range(POPULAR_MIN_COUNT - 1):
+            headers = await bearer(client, await service.customer())
+            await client.put("/customers/me/favorites/5", headers=headers)
+        assert (await client.get("/products/popular")).json() == {"items": []}
+        assert (await client.get("/products/popular?limit=0")).status_code == 422
 
 
 class TestPriceHistory:

@@ -96,7 +96,11 @@ ProductIdIn = Annotated[
 ]
 """A product id in a path."""
 
-ProductNumber = Annotated[ProductId, Field(strict=True, ge=1, le=MAX_PRODUCT_ID)]
+ProductNumber = Annotated[
+    ProductId,
+    Field(strict=True, ge=1, le=MAX_PRODUCT_ID),
+    WithJsonSchema(PRODUCT_ID_SCHEMA),
+]
 """A product id in a body."""
 
 

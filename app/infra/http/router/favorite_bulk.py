@@ -1,6 +1,7 @@
 """Many favorites at once: batches, what changed, files."""
 
 import json
+from dataclasses import astuple
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -134,12 +135,11 @@ class ChangeCursors:
 
         :raises InvalidCursor: if it is not one of this customer's
         """
-        version, product_id = self._codec.decode(cursor, context=self._context)
-        return ChangePosition(int(version), int(product_id))
+        return ChangePosition(*map(int, self._codec.decode(cursor, context=self._context)))
 
     def cursor(self, seen: ChangePosition) -> str:
         """Return the cursor that goes on from a position."""
-        position = (str(seen.version), str(seen.product_id))
+        position = tuple(str(part) for part in astuple(seen))
         return str(self._codec.encode(position, context=self._context))
 
 

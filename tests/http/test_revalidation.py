@@ -1,0 +1,263 @@
+"""Answers that a client holds already (RFC 9110, section 13)."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any, cast
+
+import httpx2
+import pytest
+
+from app.domain.access import Scope
+from app.domain.customer import Customer, Role
+from app.domain.product import ProductId
+from tests import make
+from tests.double.service import Service
+from tests.http.client import Headers, api_key, bearer, build, connect
+
+LIST = "/customers/me/favorites"
+TAGGED = [
+    LIST,
+    f"{LIST}?limit=1",
+    f"{LIST}/5",
+    f"{LIST}/contains?product_ids=1,5",
+    "/customers/me/profile",
+]
+
+
+@pytest.fixture
+async def ana(service: Service) -> Customer:
+    return await service.customer()
+
+
+@pytest.fixture
+async def me(client: httpx2.AsyncClient, ana: Customer) -> Headers:
+    """The credentials of a customer whose favorite is product 5."""
+    me = await bearer(client, ana)
+    await client.put(f"{LIST}/5", headers=me)
+    return me
+
+
+@pytest.fixture
+async def sparing(
+    client: httpx2.AsyncClient, service: Service
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the same service, which cannot list anything any more."""
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("The client knew this")
+
+    use_cases = replace(
+        service.use_cases,
+        list_favorites=cast(Any, refuse),
+        read_favorite=cast(Any, refuse),
+        contains_favorites=cast(Any, refuse),
+        read_profile=cast(Any, refuse),
+    )
+    service.use_cases = use_cases
+    async with connect(build(service)) as sparing:
+        yield sparing
+
+
+async def tag(client: httpx2.AsyncClient, path: str, headers: Headers) -> str:
+    response = await client.get(path, headers=headers)
+    assert response.status_code == 200, response.text
+    assert response.headers["Cache-Control"] == "private, no-cache"
+    return response.headers["ETag"]
+
+
+class TestKnownAnswer:
+    @pytest.mark.parametrize("path", TAGGED)
+    async def test_is_not_made_again(
+        self, client: httpx2.AsyncClient, sparing: httpx2.AsyncClient, me: Headers, path: str
+    ) -> None:
+        etag = await tag(client, path, me)
+        assert etag.startswith('W/"')
+        for known in (etag, etag.removeprefix("W/"), f'"other",W/"x", {etag}'):
+            response = await sparing.get(path, headers={**me, "If-None-Match": known})
+            assert (response.status_code, response.content) == (304, b"")
+            assert response.headers["ETag"] == etag
+            assert response.headers["Cache-Control"] == "private, no-cache"
+        several = [*me.items(), ("If-None-Match", '"other"'), ("If-None-Match", etag)]
+        assert (await sparing.get(path, headers=several)).status_code == 304
+        head = await sparing.head(path, headers={**me, "If-None-Match": etag})
+        assert head.status_code == 304
+
+    @pytest.mark.parametrize("path", [path for path in TAGGED if path != f"{LIST}/5"])
+    async def test_may_be_any(self, sparing: httpx2.AsyncClient, me: Headers, path: str) -> None:
+        response = await sparing.get(path, headers={**me, "If-None-Match": " * "})
+        assert response.status_code == 304
+
+    @pytest.mark.parametrize("path", TAGGED)
+    async def test_is_this_one(self, client: httpx2.AsyncClient, me: Headers, path: str) -> None:
+        tags = {other: await tag(client, other, me) for other in TAGGED}
+        assert len({*tags.values()}) == len(TAGGED)
+        foreign = ", ".join(tags[other] for other in TAGGED if other != path)
+        for unknown in (foreign, '"*"', "garbage", "", tags[path].replace("-", "_")):
+            response = await client.get(path, headers={**me, "If-None-Match": unknown})
+            assert response.status_code == 200
+
+    async def test_has_to_exist(self, client: httpx2.AsyncClient, me: Headers) -> None:
+        known = {**me, "If-None-Match": "*"}
+        assert (await client.get(f"{LIST}/5", headers=known)).status_code == 304
+        missing = await client.get(f"{LIST}/1", headers=known)
+        assert (missing.status_code, missing.json()["code"]) == (404, "favorite_not_found")
+        assert "ETag" not in missing.headers
+
+    async def test_of_an_erased_customer_is_known_no_more(
+        self, client: httpx2.AsyncClient, service: Service, key: Headers
+    ) -> None:
+        bia = await service.customer(name="Bia Lima")
+        for part in ("favorites", "profile"):
+            path = f"/customers/{bia.id}/{part}"
+            known = {**key, "If-None-Match": await tag(client, path, key)}
+            assert (await client.get(path, headers=known)).status_code == 304
+        await client.delete(f"/customers/{bia.id}", headers=key)
+        for asked in (known, {**key, "If-None-Match": "*"}):
+            assert (await client.get(path, headers=asked)).status_code == 404
+
+    async def test_needs_credentials_and_a_right_question(
+        self, client: httpx2.AsyncClient, me: Headers
+    ) -> None:
+        known = {"If-None-Match": await tag(client, LIST, me)}
+        assert (await client.get(LIST, headers=known)).status_code == 401
+        wrong = await client.get(f"{LIST}?limit=0", headers={**me, "If-None-Match": "*"})
+        assert wrong.status_code == 422
+
+
+Change = Callable[[httpx2.AsyncClient, Service, Headers], Awaitable[Any]]
+
+
+async def add(client: httpx2.AsyncClient, service: Service, me: Headers) -> None:
+    await client.put(f"{LIST}/1", headers=me)
+
+
+async def add_by_batch(client: httpx2.AsyncClient, service: Service, me: Headers) -> None:
+    await client.post(f"{LIST}/batch", headers=me, json={"add": [1]})
+
+
+async def refresh(client: httpx2.AsyncClient, service: Service, me: Headers) -> None:
+    service.clock.advance(6 * make.MINUTE)
+    await client.get(LIST, headers=me)
+    await service.tasks.run()
+
+
+async def change_price(client: httpx2.AsyncClient, service: Service, me: Headers) -> None:
+    service.catalog.put(make.product(id=5, price="1.00"))
+    await refresh(client, service, me)
+
+
+async def drop_product(client: httpx2.AsyncClient, service: Service, me: Headers) -> None:
+    del service.catalog.products[ProductId(5)]
+    for _ in range(2):
+        await refresh(client, service, me)
+    [item] = (await client.get(LIST, headers=me)).json()["items"]
+    assert item["status"] == "removed"
+
+
+class TestTag:
+    @pytest.mark.parametrize("change", [add, add_by_batch, change_price, drop_product])
+    async def test_changes_with_what_is_shown(
+        self, client: httpx2.AsyncClient, service: Service, me: Headers, change: Change
+    ) -> None:
+        for path in TAGGED:
+            before = await tag(client, path, me)
+            await change(client, service, me)
+            known = {**me, "If-None-Match": before}
+            assert (await client.get(path, headers=known)).status_code == 200
+            service.catalog.put(make.product(id=5))
+            await client.delete(f"{LIST}/1", headers=me)
+            await refresh(client, service, me)
+
+    async def test_changes_when_a_favorite_goes_and_comes_back(
+        self, client: httpx2.AsyncClient, service: Service, me: Headers
+    ) -> None:
+        await client.put(f"{LIST}/1", headers=me)
+        there = await tag(client, LIST, me)
+        await client.delete(f"{LIST}/1", headers=me)
+        gone = await tag(client, LIST, me)
+        restored = await client.post(f"{LIST}/1/restore", headers=me)
+        assert restored.status_code == 200
+        back = await tag(client, LIST, me)
+        assert len({there, gone, back}) == 3
+
+    async def test_changes_when_the_catalog_confirms(
+        self, client: httpx2.AsyncClient, service: Service, me: Headers
+    ) -> None:
+        service.catalog.down = True
+        assert (await client.put(f"{LIST}/2", headers=me)).status_code == 202
+        path = f"{LIST}/2"
+        before = await tag(client, path, me)
+        service.catalog.down = False
+        service.clock.advance(make.MINUTE)
+        await service.use_cases.validate_product(product_id=ProductId(2))
+        known = {**me, "If-None-Match": before}
+        response = await client.get(path, headers=known)
+        assert (response.status_code, response.json()["status"]) == (200, "available")
+
+    @pytest.mark.parametrize("path", TAGGED)
+    async def test_is_nobodys_credentials(
+        self,
+        client: httpx2.AsyncClient,
+        service: Service,
+        ana: Customer,
+        me: Headers,
+        path: str,
+    ) -> None:
+        before = await tag(client, path, me)
+        service.clock.advance(make.SECOND)
+        again = await bearer(client, ana)
+        assert again != me
+        assert await tag(client, path, again) == before
+        by_id = path.replace("me", str(ana.id), 1)
+        admin = await bearer(client, await service.customer(role=Role.ADMIN))
+        key = await api_key(service, Scope.FAVORITES_READ)
+        assert await tag(client, by_id, admin) == await tag(client, by_id, key)
+
+    @pytest.mark.parametrize("path", TAGGED)
+    async def test_stays_when_nothing_changes(
+        self, client: httpx2.AsyncClient, service: Service, me: Headers, path: str
+    ) -> None:
+        before = await tag(client, path, me)
+        await refresh(client, service, me)
+        await client.put(f"{LIST}/5", headers=me)
+        await client.delete(f"{LIST}/1", headers=me)
+        await client.post(f"{LIST}/batch", headers=me, json={"add": [5], "remove": [1]})
+        await client.post(f"{LIST}/import?dry_run=true", headers=me, json={"product_ids": [1, 2]})
+        assert await tag(client, path, me) == before
+
+    async def test_of_a_profile_is_that_of_the_customer_too(
+        self, client: httpx2.AsyncClient, me: Headers
+    ) -> None:
+        lists, profile = (
+            await tag(client, LIST, me),
+            await tag(client, "/customers/me/profile", me),
+        )
+        await client.patch("/customers/me", headers=me, json={"name": "Ana Lima"})
+        assert await tag(client, LIST, me) == lists
+        assert await tag(client, "/customers/me/profile", me) != profile
+
+    async def test_is_another_for_another_customer(
+        self, client: httpx2.AsyncClient, service: Service, me: Headers
+    ) -> None:
+        bia = await bearer(client, await service.customer(name="Bia Lima"))
+        await client.put(f"{LIST}/5", headers=bia)
+        known = {**bia, "If-None-Match": await tag(client, LIST, me)}
+        assert (await client.get(LIST, headers=known)).status_code == 200
+
+    async def test_is_never_newer_than_the_list(
+        self, client: httpx2.AsyncClient, service: Service, ana: Customer, me: Headers
+    ) -> None:
+        known = service.use_cases.list_favorites
+
+        async def list_late(query: Any) -> Any:
+            page = await known(query)
+            await service.use_cases.favorite_product(customer_id=ana.id, product_id=ProductId(1))
+            return page
+
+        other = Service(catalog=service.catalog, storage=service.storage, clock=service.clock)
+        other.use_cases = replace(service.use_cases, list_favorites=cast(Any, list_late))
+        async with connect(build(other)) as slow:
+            before = await tag(slow, LIST, me)
+        response = await client.get(LIST, headers={**me, "If-None-Match": before})
+        assert response.status_code == 200
+        assert len(response.json()["items"]) == 2
