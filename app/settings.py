@@ -331,6 +331,10 @@ class Settings(BaseSettings):
     """Favorites of a customer, at the most, that wait for the catalog to be asked."""
     popular_min_count: Count = 3
     """How many customers have to favor a product before it is listed as popular."""
+    undo_window: Duration = timedelta(minutes=10)
+    """How long a removed favorite can be restored."""
+    removals_kept: Duration = timedelta(days=30)
+    """How long clients that come back are told which favorites were removed."""
 
     # Accounts, tokens and keys
 

@@ -48,6 +48,9 @@ CACHE_POLICY = CachePolicy(
     backoff=30 * SECOND,
 )
 
+PLENTY = 10_000
+"""As many favorites as a customer may have, where a test is not about that."""
+
 _numbers = count(1)
 
 

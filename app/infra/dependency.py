@@ -198,6 +198,7 @@ async def job_worker(settings: Settings) -> AsyncGenerator[JobWorker]:
                     product_id=product_id
                 ),
                 refresh_favorited=use_cases.refresh_favorited,
+                reconcile_popularity=use_cases.reconcile_popularity,
                 purge=use_cases.purge,
             ),
             WorkerOptions(
@@ -282,7 +283,11 @@ def _rules(settings: Settings, *, now: datetime) -> Rules:
             sign_up_ip=settings.sign_up_limit_ip,
         ),
         common_passwords=common_passwords(),
+        favorites_max=settings.favorites_max,
         pending_max=settings.pending_max,
+        popular_min_count=settings.popular_min_count,
+        undo_window=settings.undo_window,
+        removals_kept=settings.removals_kept,
         sessions_kept=settings.sessions_kept,
         development_key=_development_key(settings, now=now),
     )

@@ -14,7 +14,7 @@ from app.domain.product import ProductId
 from app.domain.repository import UnitOfWork, UnitOfWorkFactory
 from tests import make
 from tests.contract.step import do, on_storage, see, side_by_side, walk
-from tests.make import HOUR, NOW, SECOND
+from tests.make import HOUR, NOW, PLENTY, SECOND
 
 TICK = timedelta(microseconds=1)
 
@@ -174,8 +174,12 @@ class TestRemovedCustomers:
         async with uow() as work:
             await work.sessions.add(session, token)
             await work.sessions.add(others_session, others_token)
-            await work.favorites.put(make.favorite(customer_id=customer.id, product_id=5))
-            await work.favorites.put(make.favorite(customer_id=other.id, product_id=5))
+            await work.favorites.put(
+                make.favorite(customer_id=customer.id, product_id=5), at_most=PLENTY
+            )
+            await work.favorites.put(
+                make.favorite(customer_id=other.id, product_id=5), at_most=PLENTY
+            )
             await work.commit()
 
         assert await do(uow, lambda work: work.customers.remove(customer.id))

@@ -23,7 +23,7 @@ from app.domain.product import CachedProduct, Product, ProductId
 from app.domain.repository import UnitOfWork, UnitOfWorkFactory
 from tests import make
 from tests.contract.step import do, on_storage, see, side_by_side, walk
-from tests.make import HOUR, NOW, SECOND
+from tests.make import HOUR, NOW, PLENTY, SECOND
 
 TICK = timedelta(microseconds=1)
 
@@ -37,7 +37,7 @@ async def stored_customer(uow: UnitOfWorkFactory) -> Customer:
 async def stored(uow: UnitOfWorkFactory, *favorites: Favorite) -> None:
     async with uow() as work:
         for favorite in favorites:
-            assert await work.favorites.put(favorite)
+            assert await work.favorites.put(favorite, at_most=PLENTY)
         await work.commit()
 
 
@@ -130,21 +130,23 @@ class TestFavorites:
 
     async def test_need_a_customer(self, uow: UnitOfWorkFactory) -> None:
         with pytest.raises(CustomerNotFound):
-            await do(uow, lambda work: work.favorites.put(make.favorite()))
+            await do(uow, lambda work: work.favorites.put(make.favorite(), at_most=PLENTY))
 
     async def test_are_new_only_once(self, uow: UnitOfWorkFactory) -> None:
         customer = await stored_customer(uow)
         favorite = make.favorite(customer_id=customer.id)
         again = replace(favorite, favorited_at=NOW + HOUR, when_favorited=None)
-        assert await do(uow, lambda work: work.favorites.put(favorite))
-        assert not await do(uow, lambda work: work.favorites.put(again))
+        assert await do(uow, lambda work: work.favorites.put(favorite, at_most=PLENTY))
+        assert not await do(uow, lambda work: work.favorites.put(again, at_most=PLENTY))
         item = await see(uow, lambda w: w.favorites.get(customer.id, favorite.product_id))
         assert item is not None
         assert item.favorite == favorite
 
     async def test_are_new_only_once_side_by_side(self, uow: UnitOfWorkFactory) -> None:
         favorite = make.favorite(customer_id=(await stored_customer(uow)).id)
-        results = await side_by_side(5, uow, lambda work: work.favorites.put(favorite))
+        results = await side_by_side(
+            5, uow, lambda work: work.favorites.put(favorite, at_most=PLENTY)
+        )
         assert sorted(results, key=str) == [False] * 4 + [True]
 
     async def test_belong_to_one_customer(self, uow: UnitOfWorkFactory) -> None:
@@ -154,7 +156,7 @@ class TestFavorites:
             make.favorite(customer_id=one.id, product_id=5),
             make.favorite(customer_id=other.id, product_id=5),
         )
-        assert await do(uow, lambda work: work.favorites.remove(one.id, ProductId(5)))
+        assert await do(uow, lambda work: work.favorites.remove(one.id, ProductId(5), now=NOW))
         async with uow() as work:
             assert await work.favorites.get(one.id, ProductId(5)) is None
             assert await work.favorites.get(other.id, ProductId(5)) is not None
@@ -163,10 +165,10 @@ class TestFavorites:
         favorite = make.favorite(customer_id=(await stored_customer(uow)).id)
         await stored(uow, favorite)
         key = (favorite.customer_id, favorite.product_id)
-        assert await do(uow, lambda work: work.favorites.remove(*key))
-        assert not await do(uow, lambda work: work.favorites.remove(*key))
+        assert await do(uow, lambda work: work.favorites.remove(*key, now=NOW))
+        assert not await do(uow, lambda work: work.favorites.remove(*key, now=NOW))
         assert await see(uow, lambda work: work.favorites.get(*key)) is None
-        assert await do(uow, lambda work: work.favorites.put(favorite))
+        assert await do(uow, lambda work: work.favorites.put(favorite, at_most=PLENTY))
 
     async def test_tell_which_of_some_products_they_contain(self, uow: UnitOfWorkFactory) -> None:
         one, other = await stored_customer(uow), await stored_customer(uow)
@@ -220,7 +222,8 @@ class TestPendingFavorites:
             if await work.favorites.count_pending(customer.id) >= 2:
                 return False
             return await work.favorites.put(
-                make.favorite(customer_id=customer.id, when_favorited=None)
+                make.favorite(customer_id=customer.id, when_favorited=None),
+                at_most=PLENTY,
             )
 
         results = await side_by_side(5, uow, put_up_to_two)
@@ -283,22 +286,14 @@ class TestPendingFavorites:
     async def test_make_room_when_they_were_rejected(self, uow: UnitOfWorkFactory) -> None:
         customer = await stored_customer(uow)
         rejected = make.favorite(customer_id=customer.id, when_favorited=None, rejected_at=NOW)
-        key = (customer.id, rejected.product_id)
         await stored(uow, rejected)
-        assert await do(uow, lambda work: work.favorites.remove_rejected(*key))
-        assert await see(uow, lambda work: work.favorites.get(*key)) is None
-        assert not await do(uow, lambda work: work.favorites.remove_rejected(*key))
-
-    @pytest.mark.parametrize("snapshot", [None, make.snapshot()])
-    async def test_make_no_room_otherwise(
-        self, uow: UnitOfWorkFactory, snapshot: Snapshot | None
-    ) -> None:
-        customer = await stored_customer(uow)
-        favorite = make.favorite(customer_id=customer.id, when_favorited=snapshot)
-        key = (customer.id, favorite.product_id)
-        await stored(uow, favorite)
-        assert not await do(uow, lambda work: work.favorites.remove_rejected(*key))
-        assert await see(uow, lambda work: work.favorites.get(*key)) is not None
+        again = replace(rejected, favorited_at=NOW + HOUR, rejected_at=None)
+        # Even if there is room for nothing else.
+        assert await do(uow, lambda work: work.favorites.put(again, at_most=1))
+        assert not await do(uow, lambda work: work.favorites.put(again, at_most=1))
+        item = await see(uow, lambda w: w.favorites.get(customer.id, rejected.product_id))
+        assert item is not None
+        assert item.favorite == again
 
 
 class TestListedFavorites:
@@ -469,7 +464,7 @@ class TestPagesOfFavorites:
                     await _marked(uow, customer, [(age, product)])
                 case int(index) if index < len(staying):
                     gone = staying.pop(index)
-                    await do(uow, lambda work: work.favorites.remove(customer.id, gone))
+                    await do(uow, lambda work: work.favorites.remove(customer.id, gone, now=NOW))
 
         seen = await walk(_pages(uow, customer, sort, limit), something_happens)
         key, descending = ORDER[sort]
@@ -493,7 +488,7 @@ async def _marked(
             favorite = make.favorite(
                 customer_id=customer.id, product_id=product.id, favorited_at=NOW + age * TICK
             )
-            await work.favorites.put(favorite)
+            await work.favorites.put(favorite, at_most=PLENTY)
             ids.append(product.id)
         await work.commit()
     return ids

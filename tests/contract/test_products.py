@@ -25,7 +25,7 @@ from app.domain.product import (
 from app.domain.repository import UnitOfWorkFactory
 from tests import make
 from tests.contract.step import do, on_storage, see, side_by_side, walk
-from tests.make import DAY, HOUR, MINUTE, NOW, SECOND
+from tests.make import DAY, HOUR, MINUTE, NOW, PLENTY, SECOND
 
 TICK = timedelta(microseconds=1)
 
@@ -578,7 +578,8 @@ class TestFavoritedProducts:
             for product_id in (old.id, oldest.id, fresh.id, gone.id, missing.id, pending):
                 for owner in (customer, other):
                     await work.favorites.put(
-                        make.favorite(customer_id=owner.id, product_id=product_id)
+                        make.favorite(customer_id=owner.id, product_id=product_id),
+                        at_most=PLENTY,
                     )
             await work.commit()
 

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from app.domain.access import ApiKeyId
 from app.domain.customer import CustomerId, CustomerQuery
-from app.domain.favorite import FavoriteQuery
+from app.domain.favorite import ChangePosition, FavoriteQuery
 from app.domain.job import ValidateProduct
 from app.domain.outcome import StorageUnavailable
 from app.domain.product import ProductId, ProductQuery
@@ -54,13 +54,24 @@ METHODS: dict[str, Callable[[UnitOfWork], Awaitable[object]]] = {
     "api_keys.list_all": lambda w: w.api_keys.list_all(),
     "api_keys.revoke": lambda w: w.api_keys.revoke(KEY, now=NOW),
     "api_keys.touch": lambda w: w.api_keys.touch(KEY, now=NOW, granularity=HOUR),
-    "favorites.put": lambda w: w.favorites.put(make.favorite()),
+    "favorites.put": lambda w: w.favorites.put(make.favorite(), at_most=1),
     "favorites.get": lambda w: w.favorites.get(OWNER, PRODUCT),
     "favorites.list_page": lambda w: w.favorites.list_page(FavoriteQuery(customer_id=OWNER)),
     "favorites.list_all": lambda w: w.favorites.list_all(OWNER),
     "favorites.contains": lambda w: w.favorites.contains(OWNER, [PRODUCT]),
-    "favorites.remove": lambda w: w.favorites.remove(OWNER, PRODUCT),
-    "favorites.remove_rejected": lambda w: w.favorites.remove_rejected(OWNER, PRODUCT),
+    "favorites.remove": lambda w: w.favorites.remove(OWNER, PRODUCT, now=NOW),
+    "favorites.restore": lambda w: w.favorites.restore(
+        OWNER, PRODUCT, removed_since=NOW, at_most=1
+    ),
+    "favorites.version": lambda w: w.favorites.version(OWNER),
+    "favorites.list_changes": lambda w: w.favorites.list_changes(
+        OWNER, since=ChangePosition(), limit=1
+    ),
+    "favorites.forget_removed": lambda w: w.favorites.forget_removed(
+        restorable_since=NOW, since=NOW
+    ),
+    "popularity.list_popular": lambda w: w.popularity.list_popular(at_least=1, limit=1),
+    "popularity.reconcile": lambda w: w.popularity.reconcile(),
     "favorites.count_pending": lambda w: w.favorites.count_pending(OWNER),
     "favorites.confirm": lambda w: w.favorites.confirm(PRODUCT, make.snapshot()),
     "favorites.reject": lambda w: w.favorites.reject(PRODUCT, now=NOW),

@@ -97,7 +97,7 @@ class TestUnitOfWork:
             await work.sessions.add(session, make.refresh_token(session_id=session.id))
             await work.api_keys.add(key)
             await work.products.store([product], asked_at=make.NOW)
-            await work.favorites.put(favorite)
+            await work.favorites.put(favorite, at_most=make.PLENTY)
         async with uow() as work:
             assert await work.customers.get(customer.id) is None
             assert await work.sessions.get(session.id) is None

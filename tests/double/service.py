@@ -40,7 +40,9 @@ class Service:
     tasks: DeferredTasks = field(default_factory=DeferredTasks)
     hasher: PlainHasher = field(default_factory=PlainHasher)
     throttles: AccessThrottles = THROTTLES
+    favorites_max: int = 100
     pending_max: int = 3
+    popular_min_count: int = 2
     token_ttl: timedelta = 15 * make.MINUTE
     use_cases: UseCases = field(init=False)
     tokens: JwtTokenIssuer = field(init=False)
@@ -68,7 +70,9 @@ class Service:
                 session=make.SESSION_POLICY,
                 throttles=self.throttles,
                 common_passwords=frozenset({"password1234"}),
+                favorites_max=self.favorites_max,
                 pending_max=self.pending_max,
+                popular_min_count=self.popular_min_count,
                 development_key=ApiKey(
                     id=DEVELOPMENT_KEY.id,
                     name="development",

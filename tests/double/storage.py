@@ -21,6 +21,7 @@ from tests.double.storage_api_key import InMemoryApiKeyRepository
 from tests.double.storage_customer import InMemoryCustomerRepository
 from tests.double.storage_favorite import InMemoryFavoriteRepository
 from tests.double.storage_job import InMemoryJobQueue
+from tests.double.storage_popularity import InMemoryPopularityRepository
 from tests.double.storage_product import InMemoryProductRepository
 from tests.double.storage_session import InMemorySessionRepository
 from tests.double.storage_table import Holder, Locks, Tables
@@ -67,6 +68,7 @@ class InMemoryUnitOfWork(UnitOfWork):
         self.sessions = InMemorySessionRepository(self)
         self.api_keys = InMemoryApiKeyRepository(self)
         self.favorites = InMemoryFavoriteRepository(self)
+        self.popularity = InMemoryPopularityRepository(self)
         self.products = InMemoryProductRepository(self)
         self.throttles = InMemoryThrottleRepository(self)
         self.jobs = InMemoryJobQueue(self)

@@ -66,9 +66,6 @@ class InMemoryCustomerRepository(CustomerRepository):
             return False
         tables = self._transaction.tables
         del tables.customers[customer_id]
-        for owner, product_id in list(tables.favorites):
-            if owner == customer_id:
-                del tables.favorites[owner, product_id]
         sessions = [s.id for s in tables.sessions.values() if s.customer_id == customer_id]
         for session_id in sessions:
             await self._transaction.lock("session", session_id)
@@ -76,6 +73,11 @@ class InMemoryCustomerRepository(CustomerRepository):
         for token in list(tables.tokens.values()):
             if token.session_id in sessions:
                 del tables.tokens[token.hash]
+        await self._transaction.lock("list", customer_id)
+        tables.lists.pop(customer_id, None)
+        for rows in (tables.favorites, tables.tombstones):
+            for key in [key for key in rows if key[0] == customer_id]:
+                rows.pop(key)
         return True
 
 

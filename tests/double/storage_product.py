@@ -18,6 +18,7 @@ from app.domain.product import (
     UnknownProduct,
 )
 from app.domain.repository import ProductRepository
+from tests.double.storage_history import CONTENT, content_version
 from tests.double.storage_table import Transaction, page_of, sortable
 
 _ONLY = "the only row"
@@ -77,6 +78,8 @@ class InMemoryProductRepository(ProductRepository):
     @override
     async def store(self, products: Collection[Product], *, asked_at: datetime) -> None:
         last = {product.id: product for product in products}
+        await self._lock_catalog()
+        version = content_version(self._transaction.tables) + 1
         for product_id, product in sorted(last.items()):
             before = await self._lock(product_id)
             if isinstance(before, CachedProduct) and before.fetched_at > asked_at:
@@ -88,7 +91,19 @@ class InMemoryProductRepository(ProductRepository):
                     stored, missing_since=before.missing_since, removed_at=before.removed_at
                 )
             self._set(stored)
+            self._note_look(before, stored, version)
             self._note_price(product, seen_at=asked_at)
+
+    def _note_look(
+        self, before: CachedProduct | UnknownProduct, after: CachedProduct, version: int
+    ) -> None:
+        tables = self._transaction.tables
+        if isinstance(before, CachedProduct):
+            if (before.product, before.removed) == (after.product, after.removed):
+                return
+            if before.removed != after.removed:
+                tables.states[after.product.id] = version
+        tables.content[CONTENT] = version
 
     def _note_price(self, product: Product, *, seen_at: datetime) -> None:
         prices = self._transaction.tables.prices
@@ -100,10 +115,13 @@ class InMemoryProductRepository(ProductRepository):
     async def note_absence(
         self, product_id: ProductId, *, asked_at: datetime, until: datetime
     ) -> None:
+        await self._lock_catalog()
         row = await self._lock(product_id)
         if isinstance(row, CachedProduct):
             if row.fetched_at <= asked_at:
-                self._set(replace(_absent(row, asked_at), refresh=RefreshState()))
+                noted = replace(_absent(row, asked_at), refresh=RefreshState())
+                self._set(noted)
+                self._note_look(row, noted, content_version(self._transaction.tables) + 1)
             return
         until = max(row.absent_until or until, until)
         self._set(replace(row, absent_until=until, refresh=RefreshState()))
@@ -113,16 +131,18 @@ class InMemoryProductRepository(ProductRepository):
         self, product_ids: Collection[ProductId], *, asked_at: datetime
     ) -> frozenset[ProductId]:
         removed = set()
+        catalog = await self._lock_catalog()
+        version = content_version(self._transaction.tables) + 1
         for product_id in sorted(c.product.id for c in self._known()):
             row = await self._lock(product_id)
             if not isinstance(row, CachedProduct) or row.removed or product_id in product_ids:
                 continue
             if row.fetched_at <= asked_at:
-                row = _absent(row, asked_at)
-                self._set(row)
-                if row.removed:
+                noted = _absent(row, asked_at)
+                self._set(noted)
+                self._note_look(row, noted, version)
+                if noted.removed:
                     removed.add(product_id)
-        catalog = await self._lock_catalog()
         fetched_at = max(catalog.fetched_at or asked_at, asked_at)
         self._transaction.tables.catalog[_ONLY] = CatalogState(fetched_at=fetched_at)
         return frozenset(removed)

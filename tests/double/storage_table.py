@@ -35,6 +35,33 @@ class _Gone(Enum):
     GONE = auto()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A favorite, and the versions of its list in which it was added and changed."""
+
+    favorite: Favorite
+    added_in: int
+    changed_in: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tombstone:
+    """That a favorite was removed, and what it was as long as that is remembered."""
+
+    changed_in: int
+    removed_at: datetime
+    favorite: Favorite | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListState:
+    """A customer's list as a whole; removals up to version `forgotten_to` may be forgotten."""
+
+    version: int = 0
+    forgotten_to: int = 0
+    catalog_seen: int = 0
+
+
 class Changes(MutableMapping[K, V]):
     """
     A table as one transaction sees it: what others committed, under what it changed itself.
@@ -91,12 +118,19 @@ class Tables:
     sessions: MutableMapping[SessionId, Session] = field(default_factory=dict)
     tokens: MutableMapping[RefreshTokenHash, RefreshToken] = field(default_factory=dict)
     api_keys: MutableMapping[ApiKeyId, ApiKey] = field(default_factory=dict)
-    favorites: MutableMapping[tuple[CustomerId, ProductId], Favorite] = field(default_factory=dict)
+    lists: MutableMapping[CustomerId, ListState] = field(default_factory=dict)
+    favorites: MutableMapping[tuple[CustomerId, ProductId], Listed] = field(default_factory=dict)
+    tombstones: MutableMapping[tuple[CustomerId, ProductId], Tombstone] = field(
+        default_factory=dict
+    )
     products: MutableMapping[ProductId, CachedProduct | UnknownProduct] = field(
         default_factory=dict
     )
     prices: MutableMapping[ProductId, tuple[PricePoint, ...]] = field(default_factory=dict)
     catalog: MutableMapping[str, CatalogState] = field(default_factory=dict)
+    # How often the look of products has changed, and at which of these each came or went.
+    content: MutableMapping[str, int] = field(default_factory=dict)
+    states: MutableMapping[ProductId, int] = field(default_factory=dict)
     attempts: MutableMapping[ThrottleKey, tuple[datetime, ...]] = field(default_factory=dict)
     jobs: MutableMapping[Job, None] = field(default_factory=dict)
 

@@ -31,6 +31,7 @@ class JobHandlers:
 
     validate_product: Callable[[ProductId], Awaitable[None]]
     refresh_favorited: Callable[[], Awaitable[object]]
+    reconcile_popularity: Callable[[], Awaitable[None]]
     purge: Callable[[], Awaitable[None]]
 
 
@@ -147,6 +148,17 @@ class JobWorker:
                 await handlers.refresh_favorited()
             except Unavailable as outcome:
                 logger.warning("refresh_favorited_failed", extra={"reason": outcome.code})
+
+        # Not when everybody else's hourly work begins.
+        @app.periodic(cron="17 * * * *")
+        @app.task(
+            name="reconcile_popularity", queue=UPKEEP_QUEUE, queueing_lock="reconcile_popularity"
+        )
+        async def reconcile_popularity(timestamp: int) -> None:  # noqa: ARG001  # procrastinate's
+            try:
+                await handlers.reconcile_popularity()
+            except Unavailable as outcome:
+                logger.warning("reconcile_popularity_failed", extra={"reason": outcome.code})
 
         @app.periodic(cron="* * * * *")
         @app.task(name="purge", queue=UPKEEP_QUEUE, queueing_lock="purge")

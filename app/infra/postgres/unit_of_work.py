@@ -12,6 +12,7 @@ from app.infra.postgres.repository.api_key import PostgresApiKeyRepository
 from app.infra.postgres.repository.customer import PostgresCustomerRepository
 from app.infra.postgres.repository.favorite import PostgresFavoriteRepository
 from app.infra.postgres.repository.job import PostgresJobQueue
+from app.infra.postgres.repository.popularity import PostgresPopularityRepository
 from app.infra.postgres.repository.product import PostgresProductRepository
 from app.infra.postgres.repository.session import PostgresSessionRepository
 from app.infra.postgres.repository.throttle import PostgresThrottleRepository
@@ -30,6 +31,7 @@ class PostgresUnitOfWork(UnitOfWork):
         self.sessions = PostgresSessionRepository(self._transaction)
         self.api_keys = PostgresApiKeyRepository(self._transaction)
         self.favorites = PostgresFavoriteRepository(self._transaction)
+        self.popularity = PostgresPopularityRepository(self._transaction)
         self.products = PostgresProductRepository(self._transaction)
         self.throttles = PostgresThrottleRepository(self._transaction)
         self.jobs = PostgresJobQueue(self._transaction)

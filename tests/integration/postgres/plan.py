@@ -22,7 +22,16 @@ class Sent:
 
     async def plan(self) -> Sequence[dict[str, Any]]:
         """Return the nodes of the plan of the only statement, the outermost first."""
-        [(statement, parameters)] = self.statements
+        [plan] = await self.plans()
+        return plan
+
+    async def plans(self) -> Sequence[Sequence[dict[str, Any]]]:
+        """Return the nodes of the plan of each statement, the outermost first."""
+        return [await self._explain(*sent) for sent in self.statements]
+
+    async def _explain(
+        self, statement: str, parameters: Sequence[object]
+    ) -> Sequence[dict[str, Any]]:
         async with self._engine.connect() as connection:
             driver = (await connection.get_raw_connection()).driver_connection
             assert driver is not None

@@ -9,7 +9,7 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.customer import CustomerId, CustomerQuery, CustomerSort
-from app.domain.favorite import FavoriteQuery, FavoriteSort, Snapshot
+from app.domain.favorite import ChangePosition, FavoriteQuery, FavoriteSort, Snapshot
 from app.domain.product import ProductId, ProductQuery, ProductSort
 from app.domain.repository import UnitOfWork
 from app.infra.postgres.engine import create_engine, sessions_of
@@ -44,6 +44,17 @@ SELECT lpad(to_hex(c), 32, '0')::uuid, p, timestamptz '{make.NOW}' + p * interva
 FROM generate_series(1, 1001) AS c, generate_series(1, 10000) AS p
 WHERE c = 1 OR p % 100 = c % 100;
 
+INSERT INTO favorite_lists (customer_id, version, size)
+SELECT customer_id, 1, count(*) FROM favorites GROUP BY customer_id;
+
+INSERT INTO product_popularity (product_id, favorites)
+SELECT product_id, count(*) FROM favorites GROUP BY product_id;
+
+INSERT INTO favorite_tombstones (customer_id, product_id, changed_in, removed_at, favorited_at)
+SELECT lpad(to_hex(c), 32, '0')::uuid, 20000 + p, 1, timestamptz '{make.NOW}' - t.n * interval
+    '1 minute', '{make.NOW}'
+FROM (SELECT n, n % 1001 + 1 AS c, n AS p FROM generate_series(1, 1998) AS n) AS t;
+
 INSERT INTO sessions (
     id, customer_id, device, created_at, last_used_at, idle_expires_at, expires_at
 )
@@ -76,6 +87,11 @@ def work(engine: AsyncEngine) -> UnitOfWork:
 
 def indexes(plan: Sequence[dict[str, Any]]) -> set[str]:
     return {node["Index Name"] for node in plan if "Index Name" in node}
+
+
+def scanned(plan: Sequence[dict[str, Any]]) -> set[str]:
+    """Return the tables of which every row is looked at."""
+    return {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan"}
 
 
 def kinds(plan: Sequence[dict[str, Any]]) -> set[str]:
@@ -132,7 +148,92 @@ class TestFavorites:
         async with work:
             with sent_by(engine) as sent:
                 assert await work.favorites.confirm(ProductId(1000), snapshot) == 11
-        assert "ix_favorites_pending_product_id" in indexes(await sent.plan())
+        for plan in await sent.plans():
+            assert "ix_favorites_pending_product_id" in indexes(plan)
+            assert not scanned(plan) & {"favorites", "customers"}
+
+    async def test_are_changed_without_looking_at_the_others(
+        self, engine: AsyncEngine, work: UnitOfWork
+    ) -> None:
+        key = (COLLECTOR, ProductId(7))
+        put = make.favorite(customer_id=COLLECTOR, product_id=7)
+        async with work:
+            with sent_by(engine) as sent:
+                assert await work.favorites.remove(*key, now=make.NOW)
+                assert await work.favorites.restore(
+                    *key, removed_since=make.NOW, at_most=make.PLENTY
+                )
+                assert await work.favorites.remove(*key, now=make.NOW)
+                assert await work.favorites.put(put, at_most=make.PLENTY)
+        for plan in await sent.plans():
+            assert not scanned(plan)
+
+    async def test_are_not_looked_at_for_their_version(
+        self, engine: AsyncEngine, work: UnitOfWork
+    ) -> None:
+        with sent_by(engine) as sent:
+            async with work:
+                version = await work.favorites.version(COLLECTOR)
+        assert version.favorites == 1
+        assert indexes(await sent.plan()) == {"pk_favorite_lists", "pk_catalog_state"}
+
+    @pytest.mark.parametrize("since", [ChangePosition(), ChangePosition(1, 5_000)])
+    async def test_that_changed_are_found_from_an_index_however_many_there_are(
+        self, engine: AsyncEngine, work: UnitOfWork, since: ChangePosition
+    ) -> None:
+        with sent_by(engine) as sent:
+            async with work:
+                changes = await work.favorites.list_changes(COLLECTOR, since=since, limit=100)
+        assert len(changes.items) == (0 if since.version else 100)
+        history, items = await sent.plans()
+        assert "ix_favorites_customer_id_changed_in_product_id" in indexes(history)
+        assert "ix_favorite_tombstones_customer_id_changed_in_product_id" in indexes(history)
+        for plan in (history, items):
+            assert not scanned(plan) & {"favorites", "products_cache"}
+
+    async def test_that_were_removed_long_ago_are_found_from_an_index(
+        self, engine: AsyncEngine, work: UnitOfWork
+    ) -> None:
+        before = make.NOW - 1000 * make.MINUTE
+        with sent_by(engine) as sent:
+            async with work:
+                changed = await work.favorites.forget_removed(
+                    restorable_since=before, since=before
+                )
+        assert changed == 2 * 999
+        content, lists, forget = await sent.plans()
+        assert "ix_favorite_tombstones_restorable" in indexes(content)
+        assert "ix_favorite_tombstones_removed_at" in indexes(lists)
+        for plan in (content, lists, forget):
+            assert not scanned(plan) & {"favorites"}
+
+    async def test_are_no_longer_counted_without_looking_at_those_of_others(
+        self, engine: AsyncEngine, work: UnitOfWork
+    ) -> None:
+        with sent_by(engine) as sent:
+            async with work:
+                assert await work.customers.remove(CustomerId(UUID(int=2)))
+        for plan in await sent.plans():
+            assert not scanned(plan)
+
+
+class TestPopularity:
+    async def test_is_listed_from_an_index(self, engine: AsyncEngine, work: UnitOfWork) -> None:
+        with sent_by(engine) as sent:
+            async with work:
+                popular = await work.popularity.list_popular(at_least=3, limit=25)
+        assert len(popular) == 25
+        plan = await sent.plan()
+        assert "ix_product_popularity_favorites_product_id" in indexes(plan)
+        assert not kinds(plan) & {"Sort", "Incremental Sort", "Seq Scan"}
+
+    async def test_is_reconciled_by_one_look_at_everything(
+        self, engine: AsyncEngine, work: UnitOfWork
+    ) -> None:
+        with sent_by(engine) as sent:
+            async with work:
+                assert await work.popularity.reconcile() == 0
+        assert len(sent.statements) == 2
 
 
 class TestCustomers:

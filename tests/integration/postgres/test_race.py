@@ -102,7 +102,8 @@ class TestFavorites:
 
         async def put(work: UnitOfWork, number: int) -> bool:
             return await work.favorites.put(
-                make.favorite(customer_id=customer.id, product_id=ProductId(5))
+                make.favorite(customer_id=customer.id, product_id=ProductId(5)),
+                at_most=make.PLENTY,
             )
 
         assert Counter(await at_once(postgres_uow, 50, put)) == {True: 1, False: 49}
@@ -120,7 +121,8 @@ class TestFavorites:
                 await work.favorites.put(
                     make.favorite(
                         customer_id=customer.id, product_id=product_id, when_favorited=None
-                    )
+                    ),
+                    at_most=make.PLENTY,
                 )
                 await work.commit()
         snapshot = Snapshot.of(make.product(id=product_id))
@@ -145,7 +147,8 @@ class TestFavorites:
                     customer_id=customer.id,
                     product_id=ProductId(number + 1),
                     when_favorited=None,
-                )
+                ),
+                at_most=make.PLENTY,
             )
 
         assert Counter(await at_once(postgres_uow, 30, put_up_to_ten)) == {True: 10, False: 20}
@@ -252,7 +255,8 @@ class TestRemovedCustomers:
             if number == 0:
                 return await work.customers.remove(customer.id)
             return await work.favorites.put(
-                make.favorite(customer_id=CustomerId(customer.id), product_id=ProductId(number))
+                make.favorite(customer_id=CustomerId(customer.id), product_id=ProductId(number)),
+                at_most=make.PLENTY,
             )
 
         results = await at_once(postgres_uow, 30, put_or_remove)

@@ -23,7 +23,8 @@ class ProductRow(Row, table=True):
     """
     The last known copy of a product, or without one (`fetched_at` null) what is known of its id.
 
-    `price_since` is the question whose answer first had this price.
+    `price_since` is the question whose answer first had this price. `state_version` is the version
+    of the catalog (`CatalogRow`) in which it was removed or came back the last time.
     """
 
     __tablename__ = "products_cache"
@@ -53,6 +54,11 @@ class ProductRow(Row, table=True):
             "product_id",
             postgresql_where=text("fetched_at IS NULL"),
         ),
+        Index(
+            "ix_products_cache_state_version",
+            "state_version",
+            postgresql_where=text("state_version > 0"),
+        ),
         # Claims change no indexed column: with room on the page they are cheap (HOT).
         {"postgresql_with": {"fillfactor": 70, "autovacuum_vacuum_scale_factor": 0.05}},
     )
@@ -73,6 +79,9 @@ class ProductRow(Row, table=True):
     absent_until: datetime | None = Field(sa_type=UtcDateTime)
     missing_since: datetime | None = Field(sa_type=UtcDateTime)
     removed_at: datetime | None = Field(sa_type=UtcDateTime)
+    state_version: int = Field(
+        default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")}
+    )
 
     def to_entity(self) -> CachedProduct | UnknownProduct:
         return self.to_cached() or UnknownProduct(
@@ -127,7 +136,11 @@ class PriceRow(Row, table=True):
 
 
 class CatalogRow(Row, table=True):
-    """The state of the catalog as a whole: one row, made by the first who needs it."""
+    """
+    The state of the catalog as a whole: one row, made by the first who needs it.
+
+    `content_version` counts the changes of what products look like.
+    """
 
     __tablename__ = "catalog_state"
     __table_args__ = (
@@ -141,6 +154,9 @@ class CatalogRow(Row, table=True):
     fetched_at: datetime | None = Field(sa_type=UtcDateTime)
     claimed_until: datetime | None = Field(sa_type=UtcDateTime)
     blocked_until: datetime | None = Field(sa_type=UtcDateTime)
+    content_version: int = Field(
+        default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")}
+    )
 
     def to_entity(self) -> CatalogState:
         return CatalogState(

@@ -15,6 +15,7 @@ from app.domain.repository import CustomerRepository
 from app.infra.postgres.failure import violated_constraint
 from app.infra.postgres.orm.customer import CustomerRow
 from app.infra.postgres.orm.session import SessionRow
+from app.infra.postgres.repository import favorite_sql
 from app.infra.postgres.transaction import Transaction
 
 
@@ -109,6 +110,8 @@ class PostgresCustomerRepository(CustomerRepository):
             .order_by(col(SessionRow.id))
             .with_for_update()
         )
+        # Nobody changes their favorites any more: that takes a lock on the customer, too.
+        await self._transaction.sql(favorite_sql.DISFAVOR_ALL, customer_id=customer_id)
         await self._transaction.write(
             delete(CustomerRow).where(col(CustomerRow.id) == customer_id)
         )

@@ -4,41 +4,61 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Integer, any_, bindparam, func, text, tuple_
+from sqlalchemy import ARRAY, ColumnElement, Integer, any_, func, tuple_
 from sqlalchemy.orm import Mapped
-from sqlmodel import and_, col, delete, literal, or_, select, update
+from sqlmodel import and_, col, literal, or_, select
 from sqlmodel.sql.expression import Select
 from typing_extensions import override
 
 from app.domain.customer import CustomerId, fold
-from app.domain.favorite import Favorite, FavoriteItem, FavoriteQuery, FavoriteSort, Snapshot
-from app.domain.outcome import CustomerNotFound
+from app.domain.favorite import (
+    ChangePosition,
+    Changes,
+    Favorite,
+    FavoriteItem,
+    FavoriteQuery,
+    FavoriteSort,
+    ListVersion,
+    Snapshot,
+)
+from app.domain.outcome import CustomerNotFound, FavoritesFull
 from app.domain.page import Page, Position
 from app.domain.product import ProductId
 from app.domain.repository import FavoriteRepository
 from app.infra.postgres.orm.customer import CustomerRow
 from app.infra.postgres.orm.favorite import FavoriteRow
 from app.infra.postgres.orm.product import ProductRow
+from app.infra.postgres.repository import favorite_sql
+from app.infra.postgres.repository.favorite_history import History
 from app.infra.postgres.transaction import Transaction
+
+FORGOTTEN_AT_ONCE = 5_000
+"""So many removed favorites, at the most, are forgotten in one unit of work."""
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresFavoriteRepository(FavoriteRepository):
     """
-    Several favorites are locked in the order of customer and product.
+    What is locked in which order is said in `favorite_sql`.
 
-    Whoever writes several of a customer in one unit of work does so in the order of products;
-    then no two transactions wait for each other.
+    Whoever writes several favorites of a customer in one unit of work does so in the order of
+    products.
     """
 
     _transaction: Transaction
 
     @override
-    async def put(self, favorite: Favorite) -> bool:
-        row = FavoriteRow.from_entity(favorite)
-        [(owners, added)] = await self._transaction.sql(_PUT, **row.model_dump())
-        if not owners:
+    async def put(self, favorite: Favorite, *, at_most: int) -> bool:
+        if not await self._lock(favorite.customer_id):
             raise CustomerNotFound("There is no such customer")
+        row = FavoriteRow.from_entity(favorite)
+        [(added, present)] = await self._transaction.sql(
+            favorite_sql.PUT,
+            **row.model_dump(exclude={"added_in", "changed_in"}),
+            at_most=at_most,
+        )
+        if not added and not present:
+            raise FavoritesFull("The list of favorites is full")
         return bool(added)
 
     @override
@@ -80,27 +100,98 @@ class PostgresFavoriteRepository(FavoriteRepository):
         found = await self._transaction.all(
             select(FavoriteRow.product_id).where(
                 FavoriteRow.customer_id == customer_id,
-                col(FavoriteRow.product_id)
-                == any_(literal(sorted(set(product_ids)), ARRAY(Integer))),
+                col(FavoriteRow.product_id) == any_(_array(product_ids)),
             )
         )
         return frozenset(ProductId(product_id) for product_id in found)
 
     @override
-    async def remove(self, customer_id: CustomerId, product_id: ProductId) -> bool:
-        removed = await self._transaction.write(
-            delete(FavoriteRow).where(*_one(customer_id, product_id))
+    async def remove(
+        self, customer_id: CustomerId, product_id: ProductId, *, now: datetime
+    ) -> bool:
+        if not await self._lock(customer_id):
+            return False
+        [(removed,)] = await self._transaction.sql(
+            favorite_sql.REMOVE, customer_id=customer_id, product_id=product_id, now=now
         )
-        return removed > 0
+        return bool(removed)
 
     @override
-    async def remove_rejected(self, customer_id: CustomerId, product_id: ProductId) -> bool:
-        removed = await self._transaction.write(
-            delete(FavoriteRow).where(
-                *_one(customer_id, product_id), col(FavoriteRow.rejected_at).is_not(None)
-            )
+    async def restore(
+        self,
+        customer_id: CustomerId,
+        product_id: ProductId,
+        *,
+        removed_since: datetime,
+        at_most: int,
+    ) -> bool:
+        if not await self._lock(customer_id):
+            return False
+        [(restored, restorable)] = await self._transaction.sql(
+            favorite_sql.RESTORE,
+            customer_id=customer_id,
+            product_id=product_id,
+            removed_since=removed_since,
+            at_most=at_most,
         )
-        return removed > 0
+        if restorable and not restored:
+            raise FavoritesFull("The list of favorites is full")
+        return bool(restored)
+
+    @override
+    async def version(self, customer_id: CustomerId) -> ListVersion:
+        [(favorites, catalog)] = await self._transaction.sql(
+            favorite_sql.VERSION, customer_id=customer_id
+        )
+        return ListVersion(favorites=favorites, catalog=catalog)
+
+    @override
+    async def list_changes(
+        self, customer_id: CustomerId, *, since: ChangePosition, limit: int
+    ) -> Changes:
+        history = await self._history(customer_id, since, limit)
+        if history.behind and await self._lock(customer_id):
+            await self._transaction.sql(favorite_sql.NOTE_STATES, customer_id=customer_id)
+            history = await self._history(customer_id, since, limit)
+        history.refuse_forgotten(since)
+        kept = [event.product_id for event in history.events if not event.removed]
+        rows = await self._transaction.rows(
+            _items(customer_id).where(col(FavoriteRow.product_id) == any_(_array(kept)))
+        )
+        items = {row.product_id: _item(row, product) for row, product in rows}
+        return history.changes(since, limit, items)
+
+    async def _history(
+        self, customer_id: CustomerId, since: ChangePosition, limit: int
+    ) -> History:
+        rows = await self._transaction.sql(
+            favorite_sql.HISTORY,
+            customer_id=customer_id,
+            since_version=since.version,
+            since_product_id=since.product_id,
+            from_beginning=since.from_beginning,
+            limit=limit + 1,
+        )
+        return History.of(rows)
+
+    @override
+    async def forget_removed(self, *, restorable_since: datetime, since: datetime) -> int:
+        emptied = await self._transaction.sql(
+            favorite_sql.FORGET_CONTENT, before=restorable_since, limit=FORGOTTEN_AT_ONCE
+        )
+        locked = await self._transaction.sql(
+            favorite_sql.LOCK_LISTS_TO_FORGET_IN, before=since, limit=FORGOTTEN_AT_ONCE
+        )
+        if not locked:
+            return len(emptied)
+        [(forgotten,)] = await self._transaction.sql(
+            favorite_sql.FORGET, customer_ids=[row[0] for row in locked], before=since
+        )
+        return len(emptied) + int(forgotten)
+
+    async def _lock(self, customer_id: CustomerId) -> bool:
+        """Lock the customer's list; tell whether there is such a customer."""
+        return bool(await self._transaction.sql(favorite_sql.LOCK_LIST, customer_id=customer_id))
 
     @override
     async def count_pending(self, customer_id: CustomerId) -> int:
@@ -118,60 +209,38 @@ class PostgresFavoriteRepository(FavoriteRepository):
 
     @override
     async def confirm(self, product_id: ProductId, snapshot: Snapshot) -> int:
-        rating = snapshot.rating
-        return await self._settle(
-            product_id,
-            snapshot_title=snapshot.title,
-            snapshot_price=snapshot.price,
-            snapshot_image=snapshot.image,
-            snapshot_rate=rating.rate if rating else None,
-            snapshot_rating_count=rating.count if rating else None,
-        )
+        return await self._settle(product_id, snapshot=snapshot)
 
     @override
     async def reject(self, product_id: ProductId, *, now: datetime) -> int:
         return await self._settle(product_id, rejected_at=now)
 
-    async def _settle(self, product_id: ProductId, **values: object) -> int:
-        pending = (
-            select(FavoriteRow.customer_id)
-            .where(FavoriteRow.product_id == product_id, _PENDING)
-            .order_by(col(FavoriteRow.customer_id))
-            .with_for_update()
-        ).cte("pending")
-        return await self._transaction.write(
-            update(FavoriteRow)
-            .where(
-                col(FavoriteRow.product_id) == product_id,
-                col(FavoriteRow.customer_id) == pending.c.customer_id,
-            )
-            .values(values)
+    async def _settle(
+        self,
+        product_id: ProductId,
+        *,
+        snapshot: Snapshot | None = None,
+        rejected_at: datetime | None = None,
+    ) -> int:
+        locked = await self._transaction.sql(
+            favorite_sql.LOCK_LISTS_WITH_PENDING, product_id=product_id
         )
-
-
-# The customer is kept from being removed meanwhile, and a favorite is counted once.
-_PUT = text("""
-    WITH owner AS (
-        SELECT id FROM customers WHERE id = :customer_id FOR KEY SHARE
-    ), added AS (
-        INSERT INTO favorites (
-            customer_id, product_id, favorited_at, snapshot_title, snapshot_price,
-            snapshot_image, snapshot_rate, snapshot_rating_count, rejected_at
+        if not locked:
+            return 0
+        rating = snapshot.rating if snapshot else None
+        settled = await self._transaction.sql(
+            favorite_sql.SETTLE,
+            product_id=product_id,
+            customer_ids=[row[0] for row in locked],
+            snapshot_title=snapshot.title if snapshot else None,
+            snapshot_price=snapshot.price if snapshot else None,
+            snapshot_image=snapshot.image if snapshot else None,
+            snapshot_rate=rating.rate if rating else None,
+            snapshot_rating_count=rating.count if rating else None,
+            rejected_at=rejected_at,
         )
-        SELECT
-            id, :product_id, :favorited_at, :snapshot_title, :snapshot_price,
-            :snapshot_image, :snapshot_rate, :snapshot_rating_count, :rejected_at
-        FROM owner
-        ON CONFLICT ON CONSTRAINT pk_favorites DO NOTHING
-        RETURNING 1
-    )
-    SELECT (SELECT count(*) FROM owner), (SELECT count(*) FROM added)
-""").bindparams(
-    *(
-        bindparam(column.name, type_=column.type)
-        for column in FavoriteRow.metadata.tables["favorites"].columns
-    )
-)
+        return len(settled)
+
 
 _PENDING = and_(col(FavoriteRow.snapshot_title).is_(None), col(FavoriteRow.rejected_at).is_(None))
 
@@ -194,11 +263,8 @@ def _items(customer_id: CustomerId) -> Select[FavoriteRow, ProductRow | None]:
     )
 
 
-def _one(customer_id: CustomerId, product_id: ProductId) -> tuple[ColumnElement[bool], ...]:
-    return (
-        col(FavoriteRow.customer_id) == customer_id,
-        col(FavoriteRow.product_id) == product_id,
-    )
+def _array(product_ids: Collection[ProductId]) -> ColumnElement[list[int]]:
+    return literal(sorted(set(product_ids)), ARRAY(Integer))
 
 
 def _item(favorite: FavoriteRow, product: ProductRow | None) -> FavoriteItem:

@@ -100,6 +100,7 @@ class PostgresProductRepository(ProductRepository):
         last = {product.id: product for product in products}
         ordered = [last[product_id] for product_id in sorted(last)]
         ratings = [product.rating for product in ordered]
+        await self._transaction.sql(product_sql.LOCK_CATALOG)
         await self._transaction.sql(
             product_sql.STORE,
             asked_at=asked_at,
@@ -118,6 +119,7 @@ class PostgresProductRepository(ProductRepository):
     async def note_absence(
         self, product_id: ProductId, *, asked_at: datetime, until: datetime
     ) -> None:
+        await self._transaction.sql(product_sql.LOCK_CATALOG)
         await self._transaction.sql(
             product_sql.NOTE_ABSENCE, product_id=product_id, asked_at=asked_at, until=until
         )
@@ -126,6 +128,7 @@ class PostgresProductRepository(ProductRepository):
     async def note_complete_list(
         self, product_ids: Collection[ProductId], *, asked_at: datetime
     ) -> frozenset[ProductId]:
+        await self._transaction.sql(product_sql.LOCK_CATALOG)
         noted = await self._transaction.sql(
             product_sql.NOTE_UNLISTED, product_ids=_sorted(product_ids), asked_at=asked_at
         )

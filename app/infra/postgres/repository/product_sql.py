@@ -3,6 +3,10 @@ The writes to the cache, each one conditional statement.
 
 What a statement decides by, it reads from the row version that it has locked (`ON CONFLICT DO
 UPDATE` and `UPDATE` see the newest), never from an earlier query.
+
+What changes the look of products holds the catalog's state from the beginning (`LOCK_CATALOG`):
+versions of the content follow each other in the order of commits, and what is locked in which
+order stays as it is said in `favorite_sql`.
 """
 
 from typing import Any
@@ -53,17 +57,16 @@ BLOCK = text("""
     SET claimed_until = NULL, blocked_until = greatest(p.blocked_until, excluded.blocked_until)
 """).bindparams(*_parameters("product_ids", "until"))
 
+LOCK_CATALOG = text("""
+    INSERT INTO catalog_state AS c (id) VALUES (1)
+    ON CONFLICT (id) DO UPDATE SET content_version = c.content_version
+""")
+
 # A price is noted if this answer was the first to have it; with two answers to one moment the
 # last one counts.
 STORE = text("""
-    WITH kept AS (
-        INSERT INTO products_cache AS p (
-            product_id, title, title_key, price, description, category, image,
-            rating_rate, rating_count, fetched_at, price_since
-        )
-        SELECT
-            given.product_id, title, title_key, price, description, category, image,
-            rating_rate, rating_count, :asked_at, :asked_at
+    WITH given AS (
+        SELECT *
         FROM unnest(
             :product_ids, :titles, :title_keys, :prices, :descriptions, :categories, :images,
             :rates, :rating_counts
@@ -71,6 +74,33 @@ STORE = text("""
             product_id, title, title_key, price, description, category, image,
             rating_rate, rating_count
         )
+    ), catalog AS (
+        SELECT content_version + 1 AS next FROM catalog_state WHERE id = 1
+    ), looks_changed AS (
+        UPDATE catalog_state SET content_version = content_version + 1
+        WHERE id = 1 AND EXISTS (
+            SELECT FROM given LEFT JOIN products_cache AS p USING (product_id)
+            WHERE p.fetched_at IS NULL OR (
+                p.fetched_at <= :asked_at AND (
+                    p.removed_at <= :asked_at OR (
+                        p.title, p.price, p.description, p.category, p.image,
+                        p.rating_rate, p.rating_count
+                    ) IS DISTINCT FROM (
+                        given.title, given.price, given.description, given.category, given.image,
+                        given.rating_rate, given.rating_count
+                    )
+                )
+            )
+        )
+    ), kept AS (
+        INSERT INTO products_cache AS p (
+            product_id, title, title_key, price, description, category, image,
+            rating_rate, rating_count, fetched_at, price_since
+        )
+        SELECT
+            given.product_id, title, title_key, price, description, category, image,
+            rating_rate, rating_count, :asked_at, :asked_at
+        FROM given
         ORDER BY given.product_id
         ON CONFLICT (product_id) DO UPDATE SET
             title = excluded.title,
@@ -92,7 +122,11 @@ STORE = text("""
             missing_since = CASE
                 WHEN coalesce(p.removed_at, p.missing_since) > :asked_at THEN p.missing_since
             END,
-            removed_at = CASE WHEN p.removed_at > :asked_at THEN p.removed_at END
+            removed_at = CASE WHEN p.removed_at > :asked_at THEN p.removed_at END,
+            state_version = CASE
+                WHEN p.removed_at <= :asked_at THEN (SELECT next FROM catalog)
+                ELSE p.state_version
+            END
         WHERE coalesce(p.fetched_at <= :asked_at, true)
         RETURNING p.product_id, p.price, p.price_since
     )
@@ -115,37 +149,60 @@ STORE = text("""
 )
 
 NOTE_ABSENCE = text("""
-    INSERT INTO products_cache AS p (product_id, absent_until)
-    VALUES (:product_id, :until)
-    ON CONFLICT (product_id) DO UPDATE SET
-        absent_until = CASE
-            WHEN p.fetched_at IS NULL THEN greatest(p.absent_until, excluded.absent_until)
-        END,
-        missing_since = CASE
-            WHEN p.fetched_at IS NOT NULL THEN coalesce(p.missing_since, :asked_at)
-        END,
-        removed_at = CASE
-            WHEN p.removed_at IS NULL AND p.missing_since < :asked_at THEN :asked_at
-            ELSE p.removed_at
-        END,
-        claimed_until = NULL,
-        blocked_until = NULL
-    WHERE coalesce(p.fetched_at <= :asked_at, true)
+    WITH catalog AS (
+        SELECT content_version + 1 AS next FROM catalog_state WHERE id = 1
+    ), noted AS (
+        INSERT INTO products_cache AS p (product_id, absent_until)
+        VALUES (:product_id, :until)
+        ON CONFLICT (product_id) DO UPDATE SET
+            absent_until = CASE
+                WHEN p.fetched_at IS NULL THEN greatest(p.absent_until, excluded.absent_until)
+            END,
+            missing_since = CASE
+                WHEN p.fetched_at IS NOT NULL THEN coalesce(p.missing_since, :asked_at)
+            END,
+            removed_at = CASE
+                WHEN p.removed_at IS NULL AND p.missing_since < :asked_at THEN :asked_at
+                ELSE p.removed_at
+            END,
+            state_version = CASE
+                WHEN p.removed_at IS NULL AND p.missing_since < :asked_at
+                THEN (SELECT next FROM catalog)
+                ELSE p.state_version
+            END,
+            claimed_until = NULL,
+            blocked_until = NULL
+        WHERE coalesce(p.fetched_at <= :asked_at, true)
+        RETURNING p.state_version
+    )
+    UPDATE catalog_state SET content_version = noted.state_version
+    FROM noted WHERE id = 1 AND noted.state_version > content_version
 """).bindparams(*_parameters("product_id", "asked_at", "until"))
 
 NOTE_UNLISTED = text("""
-    WITH unlisted AS (
+    WITH catalog AS (
+        SELECT content_version + 1 AS next FROM catalog_state WHERE id = 1
+    ), unlisted AS (
         SELECT product_id FROM products_cache
         WHERE product_id <> ALL (:product_ids) AND fetched_at <= :asked_at AND removed_at IS NULL
         ORDER BY product_id
         FOR NO KEY UPDATE
+    ), noted AS (
+        UPDATE products_cache AS p SET
+            missing_since = coalesce(p.missing_since, :asked_at),
+            removed_at = CASE WHEN p.missing_since < :asked_at THEN :asked_at END,
+            state_version = CASE
+                WHEN p.missing_since < :asked_at THEN (SELECT next FROM catalog)
+                ELSE p.state_version
+            END
+        FROM unlisted
+        WHERE p.product_id = unlisted.product_id
+        RETURNING p.product_id, p.removed_at IS NOT NULL AS removed
+    ), looks_changed AS (
+        UPDATE catalog_state SET content_version = content_version + 1
+        WHERE id = 1 AND EXISTS (SELECT FROM noted WHERE removed)
     )
-    UPDATE products_cache AS p SET
-        missing_since = coalesce(p.missing_since, :asked_at),
-        removed_at = CASE WHEN p.missing_since < :asked_at THEN :asked_at END
-    FROM unlisted
-    WHERE p.product_id = unlisted.product_id
-    RETURNING p.product_id, p.removed_at IS NOT NULL
+    SELECT product_id, removed FROM noted
 """).bindparams(*_parameters("product_ids", "asked_at"))
 
 NOTE_CATALOG = text("""
