@@ -59,6 +59,22 @@ class TestBatch:
         items = (await client.post(BATCH, headers=me, json=body)).json()["items"]
         assert [each["result"] for each in items] == [*["pending"] * 3, "too_many_pending"]
 
+    async def test_ends_where_the_list_is_full(
+        self, client: httpx2.AsyncClient, service: Service, me: Headers
+    ) -> None:
+        numbers = range(1, service.favorites_max + 1)
+        service.catalog.put(*(make.product(id=number) for number in (*numbers, 999)))
+        await client.post(BATCH, headers=me, json={"add": list(numbers)})
+        body = {"add": [999, 1], "remove": []}
+        items = (await client.post(BATCH, headers=me, json=body)).json()["items"]
+        assert [each["result"] for each in items] == ["favorites_full", "already_present"]
+        assert code(await client.put(f"{LIST}/999", headers=me)) == (409, "favorites_full")
+        swap = {"add": [999], "remove": [1]}
+        items = (await client.post(BATCH, headers=me, json=swap)).json()["items"]
+        assert [each["result"] for each in items] == ["added", "removed"]
+        restored = await client.post(f"{LIST}/1/restore", headers=me)
+        assert code(restored) == (409, "favorites_full")
+
     @pytest.mark.parametrize(
         ("body", "at"),
         [

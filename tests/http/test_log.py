@@ -100,10 +100,18 @@ class TestAdminActions:
     ) -> None:
         admin, customer = await service.customer(role=Role.ADMIN), await service.customer()
         headers = await bearer(client, admin)
+        calls = [
+            ("POST", "/customers/{id}/favorites/batch"),
+            ("POST", "/customers/{id}/favorites/import"),
+            ("POST", "/customers/{id}/favorites/{product_id}/restore"),
+            ("DELETE", "/customers/{id}"),
+        ]
         with capture_logs() as logs:
-            await client.delete(f"/customers/{customer.id}", headers=headers)
+            for method, route in calls:
+                path = route.format(id=customer.id, product_id=5)
+                await client.request(method, path, headers=headers)
             await client.get("/customers/me", headers=headers)
-        [line] = [each for each in logs if each["event"] == "admin_action"]
-        assert line["admin_id"] == str(admin.id)
-        assert line["customer_id"] == str(customer.id)
-        assert (line["method"], line["route"]) == ("DELETE", "/customers/{id}")
+        lines = [each for each in logs if each["event"] == "admin_action"]
+        assert [(each["method"], each["route"]) for each in lines] == calls
+        assert {each["admin_id"] for each in lines} == {str(admin.id)}
+        assert {each["customer_id"] for each in lines} == {str(customer.id)}

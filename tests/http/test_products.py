@@ -83,7 +83,7 @@ class TestPopular:
     async def test_leaves_out_what_few_favor(
         self, client: httpx2.AsyncClient, service: Service
     ) -> None:
-        for _ in range(POPULAR_MIN_COUNT - 1):
+        for _ in range(service.popular_min_count - 1):
             headers = await bearer(client, await service.customer())
             await client.put("/customers/me/favorites/5", headers=headers)
         assert (await client.get("/products/popular")).json() == {"items": []}
