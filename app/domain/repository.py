@@ -261,6 +261,10 @@ class FavoriteRepository(ABC):
         """
 
     @abstractmethod
+    async def count(self, customer_id: CustomerId) -> int:
+        """Return how many favorites the customer has."""
+
+    @abstractmethod
     async def count_pending(self, customer_id: CustomerId) -> int:
         """
         Return how many of the customer's favorites wait for the catalog, the customer locked.

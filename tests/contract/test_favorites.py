@@ -200,6 +200,19 @@ class TestFavorites:
         assert [item.favorite.product_id for item in items] == [1, 9, 8, 7, 2]
 
 
+class TestCount:
+    async def test_is_that_of_the_list(self, uow: UnitOfWorkFactory) -> None:
+        customer = await stored_customer(uow)
+        first, second = (make.favorite(customer_id=customer.id) for _ in range(2))
+        await stored(uow, first, second)
+        async with uow() as work:
+            await work.favorites.remove(customer.id, first.product_id, now=NOW)
+            assert await work.favorites.count(customer.id) == 1
+        async with uow() as work:
+            assert await work.favorites.count(customer.id) == 2
+            assert await work.favorites.count(make.customer_id()) == 0
+
+
 class TestPendingFavorites:
     async def test_are_counted(self, uow: UnitOfWorkFactory) -> None:
         one, other = await stored_customer(uow), await stored_customer(uow)

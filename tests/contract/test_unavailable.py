@@ -72,6 +72,7 @@ METHODS: dict[str, Callable[[UnitOfWork], Awaitable[object]]] = {
     ),
     "popularity.list_popular": lambda w: w.popularity.list_popular(at_least=1, limit=1),
     "popularity.reconcile": lambda w: w.popularity.reconcile(),
+    "favorites.count": lambda w: w.favorites.count(OWNER),
     "favorites.count_pending": lambda w: w.favorites.count_pending(OWNER),
     "favorites.confirm": lambda w: w.favorites.confirm(PRODUCT, make.snapshot()),
     "favorites.reject": lambda w: w.favorites.reject(PRODUCT, now=NOW),

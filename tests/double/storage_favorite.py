@@ -169,6 +169,10 @@ class InMemoryFavoriteRepository(FavoriteRepository):
         return changed
 
     @override
+    async def count(self, customer_id: CustomerId) -> int:
+        return sum(1 for key in self._transaction.tables.favorites if key[0] == customer_id)
+
+    @override
     async def count_pending(self, customer_id: CustomerId) -> int:
         await self._transaction.lock("customer", customer_id)
         favorites = self._transaction.tables.favorites.items()

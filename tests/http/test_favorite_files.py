@@ -196,6 +196,30 @@ class TestImport:
             response = await client.post(f"{IMPORT}?dry_run={flag}", headers=me, json=body)
             assert code(response) == (422, "validation_failed")
 
+    async def test_tells_beforehand_where_the_list_is_full(
+        self, client: httpx2.AsyncClient, service: Service, me: Headers
+    ) -> None:
+        most = service.favorites_max
+        service.catalog.put(*(make.product(id=number) for number in range(1, 2 * most)))
+        await client.put(f"{LIST}/5", headers=me)
+        body = {"product_ids": list(range(1, 2 * most))}
+        dry = await client.post(f"{IMPORT}?dry_run=true", headers=me, json=body)
+        wet = await client.post(IMPORT, headers=me, json=body)
+        assert dry.json()["summary"] == wet.json()["summary"]
+        assert dry.json()["items"] == wet.json()["items"]
+        assert wet.json()["summary"]["favorites_full"] == most - 1
+
+    async def test_tells_beforehand_what_would_have_to_wait(
+        self, client: httpx2.AsyncClient, service: Service, me: Headers
+    ) -> None:
+        service.catalog.down = True
+        body = {"product_ids": list(range(1, 300))}
+        dry = await client.post(f"{IMPORT}?dry_run=true", headers=me, json=body)
+        wet = await client.post(IMPORT, headers=me, json=body)
+        assert dry.json()["items"] == wet.json()["items"]
+        assert wet.json()["summary"]["pending"] == service.pending_max
+        assert len(service.catalog.found) + service.catalog.listed == 1
+
     async def test_asks_the_catalog_once(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:

@@ -40,7 +40,7 @@ class ChangeFavorites:
         """
         Return what became of each product; no product is both added and removed.
 
-        With `dry_run` nothing is changed.
+        With `dry_run` nothing is changed, and nobody else has to wait for their changes.
 
         :raises CustomerNotFound: if there is no such customer
         """
@@ -51,17 +51,23 @@ class ChangeFavorites:
             if await work.customers.lock(customer_id) is None:
                 raise CustomerNotFound("There is no such customer")
             pending = await work.favorites.count_pending(customer_id)
+            # Only a rehearsal has to know: otherwise each favorite is counted as it is put.
+            size = await work.favorites.count(customer_id) if dry_run else None
             for product_id in sorted({*add, *remove}):
                 if product_id in remove:
-                    removed = await work.favorites.remove(
-                        customer_id, product_id, now=self.clock()
-                    )
-                    result = BatchResult.REMOVED if removed else BatchResult.NOT_PRESENT
+                    result = await self._remove(work, customer_id, product_id, dry_run=dry_run)
                 else:
                     result = await self._add(
-                        work, customer_id, product_id, read, room=self.pending_max - pending
+                        work,
+                        customer_id,
+                        product_id,
+                        read,
+                        room=self.pending_max - pending,
+                        size=size,
                     )
                     pending += result is BatchResult.PENDING
+                if size is not None:
+                    size += (result in _ADDED) - (result is BatchResult.REMOVED)
                 results[product_id] = result
             if not dry_run:
                 await work.commit()
@@ -76,6 +82,20 @@ class ChangeFavorites:
             )
         return results
 
+    async def _remove(
+        self,
+        work: UnitOfWork,
+        customer_id: CustomerId,
+        product_id: ProductId,
+        *,
+        dry_run: bool,
+    ) -> BatchResult:
+        if dry_run:
+            removed = bool(await work.favorites.contains(customer_id, [product_id]))
+        else:
+            removed = await work.favorites.remove(customer_id, product_id, now=self.clock())
+        return BatchResult.REMOVED if removed else BatchResult.NOT_PRESENT
+
     async def _add(
         self,
         work: UnitOfWork,
@@ -84,6 +104,7 @@ class ChangeFavorites:
         read: ProductsRead,
         *,
         room: int,
+        size: int | None,
     ) -> BatchResult:
         known = await work.favorites.get(customer_id, product_id)
         if known is not None and known.favorite.rejected_at is None:
@@ -94,6 +115,11 @@ class ChangeFavorites:
                 return BatchResult.PRODUCT_NOT_FOUND
             if room <= 0:
                 return BatchResult.TOO_MANY_PENDING
+        if size is not None:
+            # One that takes the place of a rejected favorite needs no room.
+            if known is None and size >= self.favorites_max:
+                return BatchResult.FAVORITES_FULL
+            return BatchResult.PENDING if cached is None else BatchResult.ADDED
         favorite = Favorite(
             customer_id=customer_id,
             product_id=product_id,

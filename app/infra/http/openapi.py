@@ -38,13 +38,10 @@ PUBLIC: dict[str, Any] = {"security": []}
 SIGNED_IN_ONLY: dict[str, Any] = {"security": [{"cookie": []}, {"bearer": []}]}
 """For `openapi_extra` of operations that no API key may call."""
 
-NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
-    304: {
-        "description": "`If-None-Match` names the current version",
-        "headers": {
-            "ETag": {"schema": {"type": "string"}, "description": "RFC 9110, section 8.8.3"}
-        },
-    }
+_ETAG = {"ETag": {"schema": {"type": "string"}, "description": "RFC 9110, section 8.8.3"}}
+TAGGED: dict[int | str, dict[str, Any]] = {
+    200: {"headers": _ETAG},
+    304: {"description": "`If-None-Match` names the current version", "headers": _ETAG},
 }
 """For `responses` of operations whose answers have an entity tag."""
 

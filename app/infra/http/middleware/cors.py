@@ -27,6 +27,7 @@ class Cors(CORSMiddleware):
             expose_headers=[
                 "Age",
                 "Cache-Status",
+                "Content-Disposition",
                 "ETag",
                 "Location",
                 "RateLimit",

@@ -33,7 +33,7 @@ from app.domain.outcome import (
 )
 from app.domain.session import SessionId
 from app.infra.http.etag import customer_etag, expected_version, unchanged, validators
-from app.infra.http.openapi import NOT_MODIFIED, SIGNED_IN_ONLY, problems
+from app.infra.http.openapi import SIGNED_IN_ONLY, TAGGED, problems
 from app.infra.http.paging import PageOut, PagingIn
 from app.infra.http.router.customer_schema import (
     CustomerOut,
@@ -190,7 +190,7 @@ async def create_customer(
     "",
     response_model=CustomerOut,
     summary="Read a customer",
-    responses={**problems(*_ONE), **NOT_MODIFIED},
+    responses={**problems(*_ONE), **TAGGED},
 )
 async def read_customer(
     request: Request,

@@ -18,7 +18,8 @@ from app.domain.page import DEFAULT_LIMIT
 from app.infra.http.openapi import problems
 from app.infra.http.paging import Limit
 from app.infra.http.router.favorite_csv import PAGE, CsvResponse, stream_csv
-from app.infra.http.router.favorite_import import IMPORT_BODY, ImportedLines, ImportOut
+from app.infra.http.router.favorite_import import ImportOut, import_products
+from app.infra.http.router.favorite_lines import IMPORT_BODY, ImportedLines
 from app.infra.http.router.favorite_request import GUARDED, OwnCustomer, favorites_guard
 from app.infra.http.router.favorite_schema import FavoriteOut, StaleCheck
 from app.infra.http.schema import FlagIn, In, Out, ProductNumber
@@ -250,10 +251,10 @@ async def import_favorites(
     ] = False,
 ) -> ImportOut:
     """
-    Add the products of a file to the favorites, in one transaction.
+    Add the products of a file to the favorites.
 
     A line that cannot be read, or whose product cannot be added, spoils no other: see the report.
+    After a failure in between (503) send the file again: what was added is there already.
     """
-    add = [line.product_id for line in lines if line.product_id and line.fault is None]
-    results = await use_case(customer_id=customer_id, add=add, remove=(), dry_run=dry_run)
+    results = await import_products(use_case, customer_id, lines, dry_run=dry_run)
     return ImportOut.of(lines, results, dry_run=dry_run)

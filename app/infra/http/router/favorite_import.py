@@ -1,153 +1,44 @@
-"""Files of favorites that are taken in: line by line, so that a bad one spoils no other."""
+"""Taking in files of favorites, and the report of it."""
 
-import csv
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Self
 
-from fastapi import Depends, Request
 from pydantic import ConfigDict, Field
-from pydantic_core import PydanticCustomError
 
+from app.application.use_case.change_favorites import ChangeFavorites
+from app.domain.customer import CustomerId
 from app.domain.favorite import BatchResult
 from app.domain.product import ProductId
-from app.infra.http.problem import (
-    MalformedBody,
-    UnsupportedMediaType,
-    ValidationFailed,
-    pointer,
-)
-from app.infra.http.router.favorite_csv import HEADER
-from app.infra.http.schema import PRODUCT_ID_SCHEMA, Out, parse_product_id
-from app.infra.http.strict_json import declared_media_type
+from app.infra.http.router.favorite_lines import Line
+from app.infra.http.schema import Out
 
-LINES_MAX = 1_000
-_COLUMN = HEADER[0]
+_AT_ONCE = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """What is wrong with a line; `code` is for programs."""
-
-    code: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+async def import_products(
+    change: ChangeFavorites,
+    customer_id: CustomerId,
+    lines: Sequence[Line],
+    *,
+    dry_run: bool,
+) -> Mapping[ProductId, BatchResult]:
     """
-    A line of a file, or an entry of a list, counted from 1.
+    Add the products of the lines without a fault, and tell what became of each.
 
-    A line in quotes that spans several is named by the first. With a fault it is not acted on.
+    Some at a time: nobody else who marks one of these products waits for a whole file. A rehearsal
+    keeps nobody waiting and is of one piece, so that it tells where the list is full.
+
+    :raises CustomerNotFound: if there is no such customer
     """
-
-    number: int
-    product_id: ProductId | None = None
-    fault: Fault | None = None
-
-
-async def imported_lines(request: Request) -> Sequence[Line]:
-    """
-    Return the lines of a body.
-
-    :raises UnsupportedMediaType: if it is declared neither as CSV nor as JSON, in UTF-8
-    :raises MalformedBody: if it cannot be read as what it is declared as
-    :raises ValidationFailed: if it has no column of products, too many lines, or U+0000
-    """
-    match declared_media_type(request):
-        case "text/csv":
-            lines = list(_csv_lines(await request.body()))
-        case "application/json":
-            lines = list(_json_lines(await request.json()))
-        case _:
-            raise UnsupportedMediaType(
-                "The body has to be sent as `Content-Type: text/csv` or `application/json`."
-            )
-    if len(lines) > LINES_MAX:
-        raise _refusal("too_long", f"At most {LINES_MAX} lines can be imported at once.")
-    return list(_named_once(lines))
-
-
-ImportedLines = Annotated[Sequence[Line], Depends(imported_lines)]
-
-
-def _csv_lines(body: bytes) -> Iterator[Line]:
-    try:
-        # Spreadsheets put a byte order mark in front.
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise MalformedBody("The body is not text in UTF-8.") from error
-    if "\0" in text:
-        raise _refusal("string_nul", "Text may not hold U+0000.")
-    records = _records(text)
-    _, header = next(records, (1, []))
-    names = [] if isinstance(header, Fault) else [name.strip() for name in header]
-    if names.count(_COLUMN) != 1:
-        raise _refusal(
-            "header", f"The first line has to name the columns, one of them `{_COLUMN}`."
-        )
-    at = names.index(_COLUMN)
-    for number, record in records:
-        if isinstance(record, Fault):
-            yield Line(number=number, fault=record)
-        elif len(record) != len(names):
-            fault = Fault(code="cells", detail="The line has not as many cells as the header.")
-            yield Line(number=number, fault=fault)
-        else:
-            yield _line(number, record[at])
-
-
-def _records(text: str) -> Iterator[tuple[int, list[str] | Fault]]:
-    """Yield the records that are not empty with the numbers of the lines they begin in."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    while True:
-        number = reader.line_num + 1
-        try:
-            record = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            yield number, Fault(code="quotes", detail="The quotes are not as in RFC 4180.")
-        else:
-            if record:
-                yield number, record
-
-
-def _json_lines(parsed: Any) -> Iterator[Line]:
-    entries = parsed.get("product_ids") if isinstance(parsed, dict) else None
-    if not isinstance(entries, list):
-        raise _refusal("list_type", "This has to be a list of product ids.", "product_ids")
-    for name in parsed:
-        if name != "product_ids":
-            raise _refusal("extra_forbidden", "This operation knows no such member.", name)
-    for number, entry in enumerate(entries, start=1):
-        plain = isinstance(entry, int) and not isinstance(entry, bool)
-        yield _line(number, str(entry) if plain else "")
-
-
-def _line(number: int, text: str) -> Line:
-    try:
-        return Line(number=number, product_id=parse_product_id(text))
-    except PydanticCustomError as error:
-        return Line(number=number, fault=Fault(code=error.type, detail=error.message()))
-
-
-def _named_once(lines: Sequence[Line]) -> Iterator[Line]:
-    first: dict[ProductId, int] = {}
-    for line in lines:
-        if line.product_id is None or line.product_id not in first:
-            if line.product_id is not None:
-                first[line.product_id] = line.number
-            yield line
-        else:
-            detail = f"Line {first[line.product_id]} names this product already."
-            fault = Fault(code="duplicate", detail=detail)
-            yield Line(number=line.number, product_id=line.product_id, fault=fault)
-
-
-def _refusal(code: str, detail: str, *at: str) -> ValidationFailed:
-    return ValidationFailed([{"pointer": pointer(*at), "detail": detail, "code": code}])
+    add = [line.product_id for line in lines if line.product_id and line.fault is None]
+    # Without any, too, the customer has to be there.
+    total = max(len(add), 1)
+    at_once = total if dry_run else _AT_ONCE
+    results: dict[ProductId, BatchResult] = {}
+    for begin in range(0, total, at_once):
+        part = add[begin : begin + at_once]
+        results |= await change(customer_id=customer_id, add=part, remove=(), dry_run=dry_run)
+    return results
 
 
 class LineErrorOut(Out):
@@ -252,39 +143,3 @@ def _item(line: Line, results: Mapping[ProductId, BatchResult]) -> ImportItemOut
     return ImportItemOut(
         line=line.number, product_id=line.product_id, result=results[line.product_id]
     )
-
-
-_EXAMPLE = [5, 7]
-IMPORT_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": f"At most {LINES_MAX} lines.",
-        "content": {
-            "text/csv": {
-                "schema": {
-                    "type": "string",
-                    "description": f"A header line with `{_COLUMN}`, among others; an export is "
-                    "taken as it is.",
-                },
-                "example": f"{_COLUMN}\r\n" + "".join(f"{each}\r\n" for each in _EXAMPLE),
-            },
-            "application/json": {
-                "schema": {
-                    "title": "ImportFavorites",
-                    "type": "object",
-                    "additionalProperties": False,
-                    "required": ["product_ids"],
-                    "properties": {
-                        "product_ids": {
-                            "type": "array",
-                            "items": PRODUCT_ID_SCHEMA,
-                            "maxItems": LINES_MAX,
-                        }
-                    },
-                },
-                "example": {"product_ids": _EXAMPLE},
-            },
-        },
-    }
-}
-"""For `openapi_extra`: FastAPI knows no body of several types."""

@@ -16,7 +16,7 @@ from app.application.use_case.restore_favorite import RestoreFavorite
 from app.domain.favorite import FavoriteQuery, FavoriteSort, FavoriteStatus
 from app.domain.outcome import FavoriteNotFound, FavoritesFull, ProductNotFound, TooManyPending
 from app.domain.product import ProductId
-from app.infra.http.openapi import NOT_MODIFIED, problems
+from app.infra.http.openapi import TAGGED, problems
 from app.infra.http.paging import PageOut
 from app.infra.http.router.customer_schema import CustomerOut
 from app.infra.http.router.favorite_request import (
@@ -75,7 +75,7 @@ class ProfileOut(Out):
     "/favorites",
     response_model=PageOut[FavoriteOut],
     summary="List favorites",
-    responses={**problems(*GUARDED), **NOT_MODIFIED},
+    responses={**problems(*GUARDED), **TAGGED},
 )
 async def list_favorites(
     query: Annotated[FavoriteQuery, Depends(favorite_query)],
@@ -142,7 +142,7 @@ async def asked_products(
     "/favorites/contains",
     response_model=ContainsOut,
     summary="Tell which products are favorites",
-    responses={**problems(*GUARDED), **NOT_MODIFIED},
+    responses={**problems(*GUARDED), **TAGGED},
 )
 async def contains_favorites(
     customer_id: OwnCustomer,
@@ -163,7 +163,7 @@ async def contains_favorites(
     "/favorites/{product_id}",
     response_model=FavoriteOut,
     summary="Read a favorite",
-    responses={**problems(*GUARDED, FavoriteNotFound), **NOT_MODIFIED},
+    responses={**problems(*GUARDED, FavoriteNotFound), **TAGGED},
 )
 async def read_favorite(
     customer_id: OwnCustomer,
@@ -267,7 +267,7 @@ async def restore_favorite(
     "/profile",
     response_model=ProfileOut,
     summary="Read a customer with their favorites",
-    responses={**problems(*GUARDED), **NOT_MODIFIED},
+    responses={**problems(*GUARDED), **TAGGED},
 )
 async def read_profile(
     customer_id: OwnCustomer,

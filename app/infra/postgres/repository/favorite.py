@@ -26,7 +26,7 @@ from app.domain.page import Page, Position
 from app.domain.product import ProductId
 from app.domain.repository import FavoriteRepository
 from app.infra.postgres.orm.customer import CustomerRow
-from app.infra.postgres.orm.favorite import FavoriteRow
+from app.infra.postgres.orm.favorite import FavoriteRow, ListRow
 from app.infra.postgres.orm.product import ProductRow
 from app.infra.postgres.repository import favorite_sql
 from app.infra.postgres.repository.favorite_history import History
@@ -192,6 +192,13 @@ class PostgresFavoriteRepository(FavoriteRepository):
     async def _lock(self, customer_id: CustomerId) -> bool:
         """Lock the customer's list; tell whether there is such a customer."""
         return bool(await self._transaction.sql(favorite_sql.LOCK_LIST, customer_id=customer_id))
+
+    @override
+    async def count(self, customer_id: CustomerId) -> int:
+        size = await self._transaction.first(
+            select(col(ListRow.size)).where(ListRow.customer_id == customer_id)
+        )
+        return size or 0
 
     @override
     async def count_pending(self, customer_id: CustomerId) -> int:
