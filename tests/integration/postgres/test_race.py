@@ -4,18 +4,34 @@ Races, on PostgreSQL alone: the in-memory double has one thread and nothing to p
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
+import pytest
+import pytest_asyncio
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from app.domain.customer import Customer, CustomerId, CustomerQuery
-from app.domain.favorite import FavoriteQuery, Snapshot
-from app.domain.outcome import DomainError, EmailTaken, PreconditionFailed
+from app.domain.favorite import ChangePosition, FavoriteQuery, Snapshot
+from app.domain.job import ValidateProduct
+from app.domain.outcome import (
+    ChangesForgotten,
+    CustomerNotFound,
+    DomainError,
+    EmailTaken,
+    FavoritesFull,
+    PreconditionFailed,
+)
 from app.domain.page import Page
 from app.domain.product import ProductId, Rating
 from app.domain.repository import UnitOfWork, UnitOfWorkFactory
 from app.domain.session import Rotation
 from app.domain.throttle import Attempt, ThrottleRule
+from app.infra.postgres.engine import create_engine, sessions_of
+from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from tests import make
 
 T = TypeVar("T")
@@ -44,6 +60,19 @@ async def stored_customer(uow: UnitOfWorkFactory) -> Customer:
         await work.customers.add(customer)
         await work.commit()
     return customer
+
+
+@pytest_asyncio.fixture
+async def patient_uow(
+    database_url: str,
+    postgres_engine: AsyncEngine,  # noqa: ARG001  # empties the database
+) -> AsyncGenerator[UnitOfWorkFactory]:
+    """Return what begins units that may wait for each other long; a deadlock ends after 1 s."""
+    engine = create_engine(
+        database_url, pool_size=20, patience=make.MINUTE, statement_timeout=make.MINUTE
+    )
+    yield partial(PostgresUnitOfWork, sessions_of(engine), budget=make.MINUTE)
+    await engine.dispose()
 
 
 class TestCustomers:
@@ -152,6 +181,133 @@ class TestFavorites:
             )
 
         assert Counter(await at_once(postgres_uow, 30, put_up_to_ten)) == {True: 10, False: 20}
+
+    async def test_are_consistent_after_one_heart_was_toggled_by_many(
+        self, postgres_uow: UnitOfWorkFactory
+    ) -> None:
+        customer, other = [await stored_customer(postgres_uow) for _ in range(2)]
+        product = make.product()
+        async with postgres_uow() as work:
+            await work.products.store([product], asked_at=make.NOW)
+            await work.favorites.put(
+                make.favorite(customer_id=other.id, product_id=product.id), at_most=make.PLENTY
+            )
+            await work.commit()
+        key = (customer.id, product.id)
+
+        async def toggle(work: UnitOfWork, number: int) -> bool:
+            match number % 3:
+                case 0:
+                    return await work.favorites.put(
+                        make.favorite(customer_id=customer.id, product_id=product.id), at_most=1
+                    )
+                case 1:
+                    return await work.favorites.remove(*key, now=make.NOW)
+                case _:
+                    return await work.favorites.restore(*key, removed_since=make.NOW, at_most=1)
+
+        results = await at_once(postgres_uow, 50, toggle)
+        changes = sum(result is True for result in results)
+        async with postgres_uow() as work:
+            present = bool(await work.favorites.contains(customer.id, [product.id]))
+            version = await work.favorites.version(customer.id)
+            [popular] = await work.popularity.list_popular(at_least=1, limit=2)
+            assert await work.popularity.reconcile() == 0
+        assert set(results) <= {True, False}
+        assert version.favorites == changes
+        assert changes % 2 == present
+        assert popular.favorites == 1 + present
+
+    async def test_are_as_many_as_may_be(self, postgres_uow: UnitOfWorkFactory) -> None:
+        customer = await stored_customer(postgres_uow)
+
+        async def put(work: UnitOfWork, number: int) -> bool:
+            return await work.favorites.put(make.favorite(customer_id=customer.id), at_most=20)
+
+        assert Counter(await at_once(postgres_uow, 50, put)) == {True: 20, FavoritesFull: 30}
+        async with postgres_uow() as work:
+            assert len(await work.favorites.list_all(customer.id)) == 20
+            assert await work.popularity.reconcile() == 0
+
+    async def test_lock_in_one_order_whatever_happens_at_once(
+        self, patient_uow: UnitOfWorkFactory
+    ) -> None:
+        """Batches, customers who go, answers of the catalog, upkeep: nobody waits in a circle."""
+        postgres_uow = patient_uow
+        products = [make.product() for _ in range(6)]
+        ids = [product.id for product in products]
+        customers = [await stored_customer(postgres_uow) for _ in range(6)]
+        async with postgres_uow() as work:
+            await work.products.store(products, asked_at=make.NOW)
+            await work.commit()
+
+        async def something(work: UnitOfWork, number: int) -> None:
+            customer, at = customers[number % 6], make.NOW + number * make.SECOND
+            match number // 6 % 8:
+                case 0 | 1 | 2:
+                    waits = number % 2 == 0
+                    for product_id in ids:
+                        favorite = make.favorite(
+                            customer_id=customer.id,
+                            product_id=product_id,
+                            when_favorited=None if waits else make.snapshot(),
+                        )
+                        if await work.favorites.put(favorite, at_most=4) and waits:
+                            await work.jobs.enqueue(ValidateProduct(product_id=product_id))
+                        await work.favorites.remove(customer.id, product_id, now=make.NOW)
+                case 3:
+                    await work.favorites.confirm(ids[number % 6], make.snapshot())
+                case 4:
+                    await work.products.store(products[number % 6 :], asked_at=at)
+                    await work.products.note_complete_list(ids[number % 3 :], asked_at=at)
+                case 5:
+                    await work.favorites.list_changes(customer.id, since=ChangePosition(), limit=3)
+                    await work.favorites.restore(
+                        customer.id, ids[0], removed_since=make.NOW, at_most=4
+                    )
+                case 6:
+                    await work.favorites.forget_removed(
+                        restorable_since=make.NOW, since=make.NOW + make.SECOND
+                    )
+                    await work.popularity.reconcile()
+                case _:
+                    if number % 6 < 2:
+                        await work.customers.remove(customer.id)
+
+        outcomes = await at_once(postgres_uow, 96, something)
+        assert set(outcomes) <= {None, CustomerNotFound, FavoritesFull}
+        async with postgres_uow() as work:
+            assert await work.popularity.reconcile() == 0
+
+    async def test_that_nobody_counted_are_found(
+        self, postgres_uow: UnitOfWorkFactory, postgres_engine: AsyncEngine
+    ) -> None:
+        """As those that the release before has added during an upgrade."""
+        customer, product = await stored_customer(postgres_uow), make.product()
+        async with postgres_uow() as work:
+            await work.products.store([product], asked_at=make.NOW)
+            await work.favorites.put(make.favorite(customer_id=customer.id), at_most=2)
+            await work.commit()
+        async with postgres_engine.begin() as connection:
+            await connection.execute(
+                text("""
+                    INSERT INTO favorites (customer_id, product_id, favorited_at)
+                    VALUES (:customer_id, :product_id, now())
+                """),
+                {"customer_id": customer.id, "product_id": product.id},
+            )
+        async with postgres_uow() as work:
+            seen = (
+                await work.favorites.list_changes(customer.id, since=ChangePosition(), limit=9)
+            ).seen
+            assert await work.popularity.reconcile() == 2
+            assert await work.popularity.reconcile() == 0
+            [popular] = await work.popularity.list_popular(at_least=1, limit=2)
+            assert (popular.cached.product.id, popular.favorites) == (product.id, 1)
+            with pytest.raises(FavoritesFull):
+                await work.favorites.put(make.favorite(customer_id=customer.id), at_most=2)
+            with pytest.raises(ChangesForgotten):
+                await work.favorites.list_changes(customer.id, since=seen, limit=9)
 
 
 class TestProducts:
