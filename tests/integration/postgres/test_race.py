@@ -65,7 +65,7 @@ async def stored_customer(uow: UnitOfWorkFactory) -> Customer:
 @pytest_asyncio.fixture
 async def patient_uow(
     database_url: str,
-    postgres_engine: AsyncEngine,  # noqa: ARG001  # empties the database
+    postgres_engine: AsyncEngine,  # empties the database
 ) -> AsyncGenerator[UnitOfWorkFactory]:
     """Return what begins units that may wait for each other long; a deadlock ends after 1 s."""
     engine = create_engine(
