@@ -45,56 +45,34 @@ class ChangeFavorites:
         :raises CustomerNotFound: if there is no such customer
         """
         read = await self.products.read_many(add)
+        if dry_run:
+            return await self._rehearse(customer_id, add, remove, read)
         results: dict[ProductId, BatchResult] = {}
         async with self.uow() as work:
             # Locked for all of it, and in the order of products: batches side by side take turns.
             if await work.customers.lock(customer_id) is None:
                 raise CustomerNotFound("There is no such customer")
             pending = await work.favorites.count_pending(customer_id)
-            # Only a rehearsal has to know: otherwise each favorite is counted as it is put.
-            size = await work.favorites.count(customer_id) if dry_run else None
             for product_id in sorted({*add, *remove}):
                 if product_id in remove:
-                    result = await self._remove(work, customer_id, product_id, dry_run=dry_run)
-                else:
-                    result = await self._add(
-                        work,
-                        customer_id,
-                        product_id,
-                        read,
-                        room=self.pending_max - pending,
-                        size=size,
+                    removed = await work.favorites.remove(
+                        customer_id, product_id, now=self.clock()
                     )
+                    result = BatchResult.REMOVED if removed else BatchResult.NOT_PRESENT
+                else:
+                    result = await self._add(work, customer_id, product_id, read, pending=pending)
                     pending += result is BatchResult.PENDING
-                if size is not None:
-                    size += (result in _ADDED) - (result is BatchResult.REMOVED)
                 results[product_id] = result
-            if not dry_run:
-                await work.commit()
-        if not dry_run:
-            logger.info(
-                "favorites_changed",
-                extra={
-                    "customer_id": str(customer_id),
-                    "added": sum(r in _ADDED for r in results.values()),
-                    "removed": sum(r is BatchResult.REMOVED for r in results.values()),
-                },
-            )
+            await work.commit()
+        logger.info(
+            "favorites_changed",
+            extra={
+                "customer_id": str(customer_id),
+                "added": sum(r in _ADDED for r in results.values()),
+                "removed": sum(r is BatchResult.REMOVED for r in results.values()),
+            },
+        )
         return results
-
-    async def _remove(
-        self,
-        work: UnitOfWork,
-        customer_id: CustomerId,
-        product_id: ProductId,
-        *,
-        dry_run: bool,
-    ) -> BatchResult:
-        if dry_run:
-            removed = bool(await work.favorites.contains(customer_id, [product_id]))
-        else:
-            removed = await work.favorites.remove(customer_id, product_id, now=self.clock())
-        return BatchResult.REMOVED if removed else BatchResult.NOT_PRESENT
 
     async def _add(
         self,
@@ -103,23 +81,14 @@ class ChangeFavorites:
         product_id: ProductId,
         read: ProductsRead,
         *,
-        room: int,
-        size: int | None,
+        pending: int,
     ) -> BatchResult:
         known = await work.favorites.get(customer_id, product_id)
         if known is not None and known.favorite.rejected_at is None:
             return BatchResult.ALREADY_PRESENT
+        if (refusal := self._refusal(product_id, read, pending=pending)) is not None:
+            return refusal
         cached = read.known.get(product_id)
-        if cached is None:
-            if product_id not in read.unavailable:
-                return BatchResult.PRODUCT_NOT_FOUND
-            if room <= 0:
-                return BatchResult.TOO_MANY_PENDING
-        if size is not None:
-            # One that takes the place of a rejected favorite needs no room.
-            if known is None and size >= self.favorites_max:
-                return BatchResult.FAVORITES_FULL
-            return BatchResult.PENDING if cached is None else BatchResult.ADDED
         favorite = Favorite(
             customer_id=customer_id,
             product_id=product_id,
@@ -136,6 +105,60 @@ class ChangeFavorites:
             await work.jobs.enqueue(ValidateProduct(product_id=product_id))
             return BatchResult.PENDING
         return BatchResult.ADDED
+
+    def _refusal(
+        self, product_id: ProductId, read: ProductsRead, *, pending: int
+    ) -> BatchResult | None:
+        if product_id in read.known:
+            return None
+        if product_id not in read.unavailable:
+            return BatchResult.PRODUCT_NOT_FOUND
+        return BatchResult.TOO_MANY_PENDING if pending >= self.pending_max else None
+
+    async def _rehearse(
+        self,
+        customer_id: CustomerId,
+        add: Collection[ProductId],
+        remove: Collection[ProductId],
+        read: ProductsRead,
+    ) -> Mapping[ProductId, BatchResult]:
+        """Tell what would become of each, without writing what others would have to wait for."""
+        named = {*add, *remove}
+        results: dict[ProductId, BatchResult] = {}
+        async with self.uow() as work:
+            if await work.customers.get(customer_id) is None:
+                raise CustomerNotFound("There is no such customer")
+            present = await work.favorites.contains(customer_id, named)
+            size = await work.favorites.count(customer_id)
+            pending = await work.favorites.count_pending(customer_id)
+            for product_id in sorted(named):
+                there = product_id in present
+                if product_id in remove:
+                    result = BatchResult.REMOVED if there else BatchResult.NOT_PRESENT
+                    size -= there
+                elif there and not await self._rejected(work, customer_id, product_id, read):
+                    result = BatchResult.ALREADY_PRESENT
+                elif (refusal := self._refusal(product_id, read, pending=pending)) is not None:
+                    result = refusal
+                elif not there and size >= self.favorites_max:
+                    result = BatchResult.FAVORITES_FULL
+                else:
+                    known = product_id in read.known
+                    result = BatchResult.ADDED if known else BatchResult.PENDING
+                    pending += not known
+                    size += not there
+                results[product_id] = result
+        return results
+
+    @staticmethod
+    async def _rejected(
+        work: UnitOfWork, customer_id: CustomerId, product_id: ProductId, read: ProductsRead
+    ) -> bool:
+        # What the catalog lists it has hardly rejected: not worth a question for each.
+        if product_id in read.known:
+            return False
+        item = await work.favorites.get(customer_id, product_id)
+        return item is not None and item.favorite.rejected_at is not None
 
 
 _ADDED = {BatchResult.ADDED, BatchResult.PENDING}

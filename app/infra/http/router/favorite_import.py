@@ -12,7 +12,7 @@ from app.domain.product import ProductId
 from app.infra.http.router.favorite_lines import Line
 from app.infra.http.schema import Out
 
-_AT_ONCE = 100
+_AT_ONCE = 50
 
 
 async def import_products(
