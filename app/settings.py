@@ -329,6 +329,8 @@ class Settings(BaseSettings):
     """Favorites of a customer at the most."""
     pending_max: Count = 50
     """Favorites of a customer, at the most, that wait for the catalog to be asked."""
+    favorite_patience: Duration = timedelta(seconds=1)
+    """How long favoriting waits for the catalog before it is accepted unchecked (202)."""
     popular_min_count: Count = 3
     """How many customers have to favor a product before it is listed as popular."""
     undo_window: Duration = timedelta(minutes=10)

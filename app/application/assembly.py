@@ -77,9 +77,9 @@ class Rules:
     """
     What the use cases go by.
 
-    At most `pending_max` favorites of a customer wait for the catalog. Ended sessions are kept for
-    `sessions_kept`. A favorited product is asked for anew once its copy has spent `refresh_at` of
-    its hard TTL.
+    Nobody who adds a favorite waits longer than `favorite_patience` for the catalog; at most
+    `pending_max` favorites of a customer do. Ended sessions are kept for `sessions_kept`. A
+    favorited product is asked for anew once its copy has spent `refresh_at` of its hard TTL.
     """
 
     cache: CachePolicy
@@ -89,6 +89,7 @@ class Rules:
     favorites_max: int
     pending_max: int
     popular_min_count: int
+    favorite_patience: timedelta = timedelta(seconds=1)
     undo_window: timedelta = timedelta(minutes=10)
     removals_kept: timedelta = timedelta(days=30)
     development_key: ApiKey | None = None
@@ -166,6 +167,7 @@ def assemble(have: Collaborators, rules: Rules) -> UseCases:
             clock=clock,
             favorites_max=rules.favorites_max,
             pending_max=rules.pending_max,
+            patience=rules.favorite_patience,
         ),
         read_favorite=ReadFavorite(uow=uow, products=products),
         remove_favorite=RemoveFavorite(uow=uow, clock=clock),
@@ -177,6 +179,7 @@ def assemble(have: Collaborators, rules: Rules) -> UseCases:
             clock=clock,
             favorites_max=rules.favorites_max,
             pending_max=rules.pending_max,
+            patience=rules.favorite_patience,
         ),
         restore_favorite=RestoreFavorite(
             uow=uow, clock=clock, window=rules.undo_window, favorites_max=rules.favorites_max

@@ -14,6 +14,7 @@ The catalog through its cache: stale-while-revalidate, stale-if-error (RFC 5861)
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -160,14 +161,17 @@ class ProductReader:
             case _:
                 raise self._not_found(product_id, ServedFrom.MISS)
 
-    async def read_many(self, product_ids: Collection[ProductId]) -> ProductsRead:
+    async def read_many(
+        self, product_ids: Collection[ProductId], *, patience: timedelta
+    ) -> ProductsRead:
         """
         Read several products, and ask the catalog at most once for all that are not known.
 
-        Copies are served as they are; what is due is refreshed in the background.
+        Nobody waits longer than `patience` for it; what is asked goes on all the same. Copies are
+        served as they are; what is due is refreshed in the background.
         """
         known, unknown = await self._known_of(product_ids)
-        unavailable: frozenset[ProductId] = frozenset()
+        unavailable = unknown
         if unknown:
             now = self.clock()
             question: Question[Any, Any] = (
@@ -175,10 +179,11 @@ class ProductReader:
                 if len(unknown) == 1
                 else self._about_everything(now)
             )
-            if isinstance(await self._join(question), Unavailable):
-                unavailable = unknown
-            else:
-                known, _ = await self._known_of(product_ids)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience.total_seconds()):
+                    if isinstance(await self._join(question), Answer):
+                        known, _ = await self._known_of(product_ids)
+                        unavailable = frozenset()
         self.refresh_soon(known.values())
         return ProductsRead(known=known, unavailable=unavailable)
 
@@ -370,7 +375,10 @@ class ProductReader:
 
     def _not_found(self, product_id: ProductId, served_from: ServedFrom) -> ProductNotFound:
         self.observer.served(served_from, collapsed=False)
-        return ProductNotFound(f"The catalog does not list product {product_id}")
+        return ProductNotFound(
+            f"The catalog does not list product {product_id}",
+            remembered=served_from is ServedFrom.NEGATIVE_HIT,
+        )
 
 
 def _again(failure: Unavailable) -> Unavailable:

@@ -154,8 +154,14 @@ class SessionNotFound(NotFound):
 
 
 class ProductNotFound(NotFound):
+    """The catalog does not list it; `remembered` if it said so earlier and was not asked again."""
+
     code = "product_not_found"
     title = "The catalog does not list this product"
+
+    def __init__(self, message: str, *, remembered: bool = False) -> None:
+        super().__init__(message)
+        self.remembered = remembered
 
 
 class FavoriteNotFound(NotFound):

@@ -285,6 +285,7 @@ def _rules(settings: Settings, *, now: datetime) -> Rules:
         common_passwords=common_passwords(),
         favorites_max=settings.favorites_max,
         pending_max=settings.pending_max,
+        favorite_patience=settings.favorite_patience,
         popular_min_count=settings.popular_min_count,
         undo_window=settings.undo_window,
         removals_kept=settings.removals_kept,

@@ -43,6 +43,7 @@ class Service:
     favorites_max: int = 100
     pending_max: int = 3
     popular_min_count: int = 2
+    favorite_patience: timedelta = make.MINUTE
     token_ttl: timedelta = 15 * make.MINUTE
     use_cases: UseCases = field(init=False)
     tokens: JwtTokenIssuer = field(init=False)
@@ -72,6 +73,7 @@ class Service:
                 common_passwords=frozenset({"password1234"}),
                 favorites_max=self.favorites_max,
                 pending_max=self.pending_max,
+                favorite_patience=self.favorite_patience,
                 popular_min_count=self.popular_min_count,
                 development_key=ApiKey(
                     id=DEVELOPMENT_KEY.id,

@@ -1,6 +1,7 @@
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from app.application.gateway import Clock
 from app.application.product_reader import ProductReader, ProductsRead
@@ -28,6 +29,7 @@ class ChangeFavorites:
     clock: Clock
     favorites_max: int
     pending_max: int
+    patience: timedelta
 
     async def __call__(
         self,
@@ -44,7 +46,7 @@ class ChangeFavorites:
 
         :raises CustomerNotFound: if there is no such customer
         """
-        read = await self.products.read_many(add)
+        read = await self.products.read_many(add, patience=self.patience)
         if dry_run:
             return await self._rehearse(customer_id, add, remove, read)
         results: dict[ProductId, BatchResult] = {}

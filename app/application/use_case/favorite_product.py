@@ -1,5 +1,7 @@
+import asyncio
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 
 from app.application.gateway import Clock
 from app.application.product_reader import ProductReader
@@ -26,8 +28,8 @@ class FavoriteProduct:
     """
     Mark a product of the catalog as a customer's favorite.
 
-    While the catalog cannot be asked about a product that is not known, the favorite is accepted
-    and waits; at most `pending_max` of a customer's do.
+    While the catalog cannot be asked about a product that is not known, or does not answer within
+    `patience`, the favorite is accepted and waits; at most `pending_max` of a customer's do.
     """
 
     uow: UnitOfWorkFactory
@@ -35,6 +37,7 @@ class FavoriteProduct:
     clock: Clock
     favorites_max: int
     pending_max: int
+    patience: timedelta
 
     async def __call__(self, *, customer_id: CustomerId, product_id: ProductId) -> Favorited:
         """
@@ -50,8 +53,10 @@ class FavoriteProduct:
         if known is not None and known.favorite.rejected_at is None:
             return Favorited(item=known, created=False)
         try:
-            cached = (await self.products.read(product_id)).cached
-        except CatalogUnavailable:
+            # What is asked goes on when we stop waiting, and the job finds the answer.
+            async with asyncio.timeout(self.patience.total_seconds()):
+                cached = (await self.products.read(product_id)).cached
+        except (CatalogUnavailable, TimeoutError):
             return await self._accept_for_later(customer_id, product_id)
         return await self._accept(customer_id, product_id, cached)
 

@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from app.domain.outcome import (
+    CatalogUnavailable,
     ChangesForgotten,
     Conflict,
     DomainError,
@@ -34,6 +35,7 @@ from app.domain.outcome import (
     NotAuthenticated,
     NotFound,
     PreconditionFailed,
+    ProductNotFound,
     Throttled,
     Unavailable,
 )
@@ -205,8 +207,14 @@ def _sent_as(scope: Scope, name: str) -> str:
 
 def _headers(problem: Problem) -> dict[str, str]:
     match problem:
+        case ProductNotFound():
+            return {"Cache-Status": _negative(problem)}
+        case CatalogUnavailable():
+            return _retry_after(problem) | {
+                "Cache-Status": "favorites; fwd=uri-miss; detail=catalog-unavailable"
+            }
         case Throttled() | Unavailable():
-            return {"Retry-After": str(max(1, math.ceil(problem.retry_after.total_seconds())))}
+            return _retry_after(problem)
         case NotAuthenticated():
             return {"WWW-Authenticate": _challenge(problem)}
         case InsufficientScope():
@@ -215,6 +223,15 @@ def _headers(problem: Problem) -> dict[str, str]:
             return dict(headers)
         case _:
             return {}
+
+
+def _retry_after(problem: Throttled | Unavailable) -> dict[str, str]:
+    return {"Retry-After": str(max(1, math.ceil(problem.retry_after.total_seconds())))}
+
+
+def _negative(problem: ProductNotFound) -> str:
+    # What the cache did is told of answers without a product too (RFC 9211).
+    return f"favorites; {'hit; detail=negative' if problem.remembered else 'fwd=uri-miss'}"
 
 
 def _challenge(problem: NotAuthenticated) -> str:

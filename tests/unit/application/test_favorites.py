@@ -1,10 +1,11 @@
 import asyncio
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
 from app.domain.customer import CustomerId
-from app.domain.favorite import FavoriteItem, FavoriteQuery, FavoriteStatus, Snapshot
+from app.domain.favorite import BatchResult, FavoriteItem, FavoriteQuery, FavoriteStatus, Snapshot
 from app.domain.job import ValidateProduct
 from app.domain.outcome import (
     CatalogUnavailable,
@@ -100,6 +101,26 @@ class TestFavoritesDuringAnOutage:
         assert item.status is FavoriteStatus.AVAILABLE
         assert item.favorite.when_favorited == Snapshot.of(product)
         assert item.favorite.favorited_at == accepted.item.favorite.favorited_at
+
+    async def test_are_accepted_while_the_catalog_takes_its_time(self) -> None:
+        service = Service(favorite_patience=timedelta(milliseconds=1))
+        customer, product = await service.customer(), await listed(service)
+        service.catalog.hold()
+
+        accepted = await service.use_cases.favorite_product(
+            customer_id=customer.id, product_id=product.id
+        )
+        several = await service.use_cases.change_favorites(
+            customer_id=customer.id, add=[product.id, ProductId(998), ProductId(999)], remove=[]
+        )
+
+        assert accepted.item.status is FavoriteStatus.PENDING
+        assert several[ProductId(999)] is BatchResult.PENDING
+        # The question goes on, and its answer is kept.
+        service.catalog.release()
+        await service.tasks.run()
+        assert (await service.use_cases.products.read(product.id)).cached.product == product
+        assert service.catalog.found == [product.id]
 
     async def test_are_removed_with_a_reason_when_there_is_no_such_product(
         self, service: Service

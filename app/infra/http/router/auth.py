@@ -199,6 +199,7 @@ async def refresh_session(
 @_signed_in.post(
     "/sign-out",
     status_code=status.HTTP_204_NO_CONTENT,
+    response_class=Response,
     summary="End the session",
     responses=problems(CustomerOnly),
     openapi_extra=SIGNED_IN_ONLY,

@@ -229,6 +229,7 @@ async def change_customer(
 @_one.delete(
     "",
     status_code=status.HTTP_204_NO_CONTENT,
+    response_class=Response,
     summary="Erase a customer",
     responses=problems(*_ONE),
 )
@@ -243,6 +244,7 @@ async def delete_customer(
 @_oneself.put(
     "/password",
     status_code=status.HTTP_204_NO_CONTENT,
+    response_class=Response,
     summary="Change one's password",
     responses=problems(*_PEOPLE, WrongPassword, WeakPassword, TooManyAttempts, HashingBusy),
     openapi_extra=SIGNED_IN_ONLY,
@@ -281,6 +283,7 @@ async def list_sessions(
 @_people.delete(
     "/sessions",
     status_code=status.HTTP_204_NO_CONTENT,
+    response_class=Response,
     summary="End all sessions",
     responses=problems(*_PEOPLE),
     openapi_extra=SIGNED_IN_ONLY,
@@ -296,6 +299,7 @@ async def end_all_sessions(
 @_people.delete(
     "/sessions/{session}",
     status_code=status.HTTP_204_NO_CONTENT,
+    response_class=Response,
     summary="End a session",
     responses=problems(*_PEOPLE, SessionNotFound),
     openapi_extra=SIGNED_IN_ONLY,

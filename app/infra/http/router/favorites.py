@@ -231,6 +231,7 @@ def _status(favorited: Favorited) -> int:
 @router.delete(
     "/favorites/{product_id}",
     status_code=status.HTTP_204_NO_CONTENT,
+    response_class=Response,
     summary="Remove a favorite",
     responses=problems(*GUARDED),
 )
