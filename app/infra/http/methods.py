@@ -20,12 +20,16 @@ def allowing(handle: Handler) -> Handler:
 
     async def handle_with_allow(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == 405:
-            known = set(_documented(request)) or set((error.headers or {})["Allow"].split(", "))
+            known = set(_documented(request)) or set(_allowed(error))
             known |= {"HEAD"} if "GET" in known else set()
             error.headers = {**(error.headers or {}), "Allow": ", ".join(sorted(known))}
         return await handle(request, error)
 
     return handle_with_allow
+
+
+def _allowed(error: HTTPException) -> list[str]:
+    return (error.headers or {}).get("Allow", "").split(", ")
 
 
 def _documented(request: Request) -> list[str]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Response, status
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response, status
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -36,11 +36,24 @@ from app.infra.http.use_cases import use
 
 _CONTAINS_MAX = 100
 
+_WORDS = {"batch", "changes", "contains", "import"}
+
+
+async def refuse_words(request: Request) -> None:
+    """
+    Refuse a method that a path of its own does not know, though it reads as `{product_id}`.
+
+    :raises HTTPException: with 405, if the id is the last word of another path
+    """
+    if request.path_params.get("product_id") in _WORDS:
+        raise HTTPException(status.HTTP_405_METHOD_NOT_ALLOWED)
+
+
 router = APIRouter(
     prefix="/customers/{id}",
     tags=["favorites"],
     route_class=StrictRoute,
-    dependencies=[Depends(favorites_guard)],
+    dependencies=[Depends(favorites_guard), Depends(refuse_words)],
 )
 
 
