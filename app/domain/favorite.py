@@ -107,6 +107,14 @@ class ListVersion:
     catalog: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedFavorite:
+    """That a product was a favorite; remembered for clients that come back."""
+
+    product_id: ProductId
+    removed_at: datetime
+
+
 class ChangeKind(StrEnum):
     """What happened to a favorite since somebody last looked."""
 

@@ -23,6 +23,7 @@ from app.domain.favorite import (
     FavoriteItem,
     FavoriteQuery,
     ListVersion,
+    RemovedFavorite,
     Snapshot,
 )
 from app.domain.job import Job
@@ -239,6 +240,10 @@ class FavoriteRepository(ABC):
         """
 
     @abstractmethod
+    async def list_removed(self, customer_id: CustomerId) -> Sequence[RemovedFavorite]:
+        """Return which removals of the customer are remembered, the latest first."""
+
+    @abstractmethod
     async def list_changes(
         self, customer_id: CustomerId, *, since: ChangePosition, limit: int
     ) -> Changes:
@@ -321,12 +326,6 @@ class ProductRepository(ABC):
     async def list_page(self, query: ProductQuery) -> Page[CachedProduct]:
         """
         Return the known products that are not removed and match, in the query's order, ties by id.
-        """
-
-    @abstractmethod
-    async def categories(self) -> Sequence[str]:
-        """
-        Return the categories of the known products that are not removed, in alphabetical order.
         """
 
     @abstractmethod
@@ -426,6 +425,10 @@ class ThrottleRepository(ABC):
     @abstractmethod
     async def give_back(self, attempt: Attempt) -> None:
         """Forget an attempt that does not count after all."""
+
+    @abstractmethod
+    async def forget(self, key: ThrottleKey) -> None:
+        """Erase a key with all its attempts."""
 
     @abstractmethod
     async def purge(self, *, before: datetime) -> int:

@@ -1,6 +1,6 @@
 """What becomes of a list of favorites: its version, its history, what can be restored."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -102,6 +102,31 @@ async def note_absence(uow: UnitOfWorkFactory, product: Product, *, times: int =
                 product.id, asked_at=at, until=at + MINUTE
             ),
         )
+
+
+class TestRemovals:
+    async def test_are_listed_as_long_as_they_are_remembered(self, uow: UnitOfWorkFactory) -> None:
+        customer, other = await stored_customer(uow), await stored_customer(uow)
+        kept, early, late = (
+            make.favorite(customer_id=customer.id, product_id=number) for number in (1, 2, 3)
+        )
+        theirs = make.favorite(customer_id=other.id, product_id=4)
+        await put(uow, kept, early, late, theirs)
+        await remove(uow, early, ago=2 * HOUR)
+        await remove(uow, late, ago=HOUR)
+        await remove(uow, theirs)
+
+        async def removed() -> list[tuple[int, datetime]]:
+            listed = await see(uow, lambda work: work.favorites.list_removed(customer.id))
+            return [(each.product_id, each.removed_at) for each in listed]
+
+        assert await removed() == [(3, NOW - HOUR), (2, NOW - 2 * HOUR)]
+        await restore(uow, late, window=2 * HOUR)
+        await do(
+            uow,
+            lambda work: work.favorites.forget_removed(restorable_since=NOW, since=NOW - MINUTE),
+        )
+        assert await removed() == []
 
 
 class TestBounds:

@@ -660,20 +660,6 @@ class TestListedProducts:
         await store(uow, both, make.product(category="a"), make.product(title="x"))
         assert await listed(uow, ProductQuery(category="a", q="X")) == [both.id]
 
-    async def test_have_categories_in_alphabetical_order(self, uow: UnitOfWorkFactory) -> None:
-        names = ["women's clothing", "electronics", "men's clothing", "electronics"]
-        gone = make.product(category="discontinued")
-        await store(uow, gone, *(make.product(category=name) for name in names))
-        await removed(uow, gone.id)
-        assert await see(uow, lambda work: work.products.categories()) == [
-            "electronics",
-            "men's clothing",
-            "women's clothing",
-        ]
-
-    async def test_have_no_category_when_there_are_none(self, uow: UnitOfWorkFactory) -> None:
-        assert await see(uow, lambda work: work.products.categories()) == []
-
 
 ORDER: dict[ProductSort, tuple[Callable[[Product], Any], bool]] = {
     ProductSort.ID: (lambda p: p.id, False),

@@ -114,6 +114,16 @@ class TestThrottles:
         assert isinstance(await take(uow, young, NOW + SECOND, strict), timedelta)
         assert isinstance(await take(uow, old, NOW + SECOND, strict), Attempt)
 
+    async def test_are_forgotten_on_demand(self, uow: UnitOfWorkFactory) -> None:
+        key, other = make.throttle_key(), make.throttle_key()
+        for _ in range(RULE.limit):
+            await take(uow, key, NOW)
+            await take(uow, other, NOW)
+        for _ in range(2):
+            await do(uow, lambda work: work.throttles.forget(key))
+        assert isinstance(await take(uow, key, NOW), Attempt)
+        assert isinstance(await take(uow, other, NOW), timedelta)
+
     async def test_are_exact_for_attempts_side_by_side(self, uow: UnitOfWorkFactory) -> None:
         key = make.throttle_key()
         results = await side_by_side(

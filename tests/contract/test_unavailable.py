@@ -67,6 +67,7 @@ METHODS: dict[str, Callable[[UnitOfWork], Awaitable[object]]] = {
     "favorites.list_changes": lambda w: w.favorites.list_changes(
         OWNER, since=ChangePosition(), limit=1
     ),
+    "favorites.list_removed": lambda w: w.favorites.list_removed(OWNER),
     "favorites.forget_removed": lambda w: w.favorites.forget_removed(
         restorable_since=NOW, since=NOW
     ),
@@ -79,7 +80,6 @@ METHODS: dict[str, Callable[[UnitOfWork], Awaitable[object]]] = {
     "products.get": lambda w: w.products.get(PRODUCT),
     "products.get_many": lambda w: w.products.get_many([PRODUCT]),
     "products.list_page": lambda w: w.products.list_page(ProductQuery()),
-    "products.categories": lambda w: w.products.categories(),
     "products.claim": lambda w: w.products.claim([PRODUCT], now=NOW, until=NOW + HOUR),
     "products.block": lambda w: w.products.block([PRODUCT], until=NOW),
     "products.store": lambda w: w.products.store([make.product()], asked_at=NOW),
@@ -97,6 +97,7 @@ METHODS: dict[str, Callable[[UnitOfWork], Awaitable[object]]] = {
         THROTTLE, ThrottleRule(limit=1, window=SECOND), now=NOW
     ),
     "throttles.give_back": lambda w: w.throttles.give_back(Attempt(key=THROTTLE, at=NOW)),
+    "throttles.forget": lambda w: w.throttles.forget(THROTTLE),
     "throttles.purge": lambda w: w.throttles.purge(before=NOW),
     "jobs.enqueue": lambda w: w.jobs.enqueue(ValidateProduct(product_id=PRODUCT)),
 }

@@ -13,6 +13,7 @@ from app.domain.favorite import (
     FavoriteQuery,
     FavoriteSort,
     ListVersion,
+    RemovedFavorite,
     Snapshot,
 )
 from app.domain.outcome import CustomerNotFound, FavoritesFull
@@ -74,6 +75,15 @@ class InMemoryFavoriteRepository(FavoriteRepository):
             key=lambda item: (item.favorite.favorited_at, item.favorite.product_id),
             reverse=True,
         )
+
+    @override
+    async def list_removed(self, customer_id: CustomerId) -> Sequence[RemovedFavorite]:
+        removed = [
+            RemovedFavorite(product_id=product_id, removed_at=tombstone.removed_at)
+            for (owner, product_id), tombstone in self._transaction.tables.tombstones.items()
+            if owner == customer_id
+        ]
+        return sorted(removed, key=lambda each: (each.removed_at, each.product_id), reverse=True)
 
     @override
     async def contains(

@@ -54,10 +54,6 @@ class InMemoryProductRepository(ProductRepository):
         )
 
     @override
-    async def categories(self) -> Sequence[str]:
-        return sorted({c.product.category for c in self._known() if not c.removed}, key=fold)
-
-    @override
     async def claim(
         self, product_ids: Collection[ProductId], *, now: datetime, until: datetime
     ) -> frozenset[ProductId]:

@@ -32,6 +32,11 @@ class InMemoryThrottleRepository(ThrottleRepository):
             self._transaction.tables.attempts[attempt.key] = tuple(attempts)
 
     @override
+    async def forget(self, key: ThrottleKey) -> None:
+        await self._lock(key)
+        self._transaction.tables.attempts.pop(key, None)
+
+    @override
     async def purge(self, *, before: datetime) -> int:
         purged = 0
         for key in sorted(self._transaction.tables.attempts):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from app.domain.customer import CustomerId
 from app.domain.outcome import CustomerNotFound
 from app.domain.repository import UnitOfWorkFactory
+from app.domain.throttle import email_key
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +22,11 @@ class DeleteCustomer:
         :raises CustomerNotFound: if there is no such customer
         """
         async with self.uow() as work:
-            if not await work.customers.remove(customer_id):
+            customer = await work.customers.get(customer_id)
+            if customer is None or not await work.customers.remove(customer_id):
                 raise CustomerNotFound("There is no such customer")
+            for purpose in ("sign-in", "change-password"):
+                # A hash of an address can be guessed.
+                await work.throttles.forget(email_key(purpose, customer.email))
             await work.commit()
         logger.info("customer_deleted", extra={"customer_id": str(customer_id)})

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from app.application.gateway import Clock
 from app.domain.customer import Customer, CustomerId
-from app.domain.favorite import FavoriteItem
+from app.domain.favorite import FavoriteItem, RemovedFavorite
 from app.domain.outcome import CustomerNotFound
 from app.domain.repository import UnitOfWorkFactory
 from app.domain.session import Session
@@ -18,6 +18,7 @@ class CustomerExport:
     customer: Customer
     sessions: Sequence[Session]
     favorites: Sequence[FavoriteItem]
+    removed_favorites: Sequence[RemovedFavorite]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,4 +43,5 @@ class ExportCustomer:
                 customer=customer,
                 sessions=await work.sessions.list_all(customer_id),
                 favorites=await work.favorites.list_all(customer_id),
+                removed_favorites=await work.favorites.list_removed(customer_id),
             )

@@ -336,6 +336,13 @@ class TestDeleteCustomer:
             with pytest.raises(CustomerNotFound):
                 await gone
 
+    async def test_forgets_who_failed_to_sign_in(self, service: Service) -> None:
+        customer = await service.customer()
+        for _ in range(10):
+            await fail_to_sign_in(service, email=customer.email.value)
+        await service.use_cases.delete_customer(customer_id=customer.id)
+        await fail_to_sign_in(service, email=customer.email.value)
+
     async def test_frees_the_address(self, service: Service) -> None:
         customer = await sign_up(service)
         await service.use_cases.delete_customer(customer_id=customer.id)
@@ -377,8 +384,14 @@ class TestExportCustomer:
         service.catalog.put(product)
         await service.use_cases.favorite_product(customer_id=customer.id, product_id=product.id)
 
+        other = make.product()
+        service.catalog.put(other)
+        await service.use_cases.favorite_product(customer_id=customer.id, product_id=other.id)
+        await service.use_cases.remove_favorite(customer_id=customer.id, product_id=other.id)
+
         export = await service.use_cases.export_customer(customer_id=CustomerId(customer.id))
 
         assert export.customer == customer
         assert [session.id for session in export.sessions] == [principal.session_id]
         assert [item.favorite.product_id for item in export.favorites] == [product.id]
+        assert [removed.product_id for removed in export.removed_favorites] == [other.id]

@@ -53,6 +53,13 @@ class HeldSessionOut(Out):
     ended_at: TimeOut | None
 
 
+class RemovedFavoriteOut(Out):
+    """That a product was a favorite."""
+
+    product_id: int
+    removed_at: TimeOut
+
+
 class ExportOut(Out):
     """Everything that is held about a customer."""
 
@@ -60,6 +67,7 @@ class ExportOut(Out):
     customer: CustomerOut
     sessions: list[HeldSessionOut]
     favorites: list[FavoriteOut]
+    removed_favorites: list[RemovedFavoriteOut]
 
     @classmethod
     def of(cls, export: CustomerExport, *, stale: IsStale) -> Self:
@@ -69,4 +77,7 @@ class ExportOut(Out):
             customer=CustomerOut.model_validate(export.customer),
             sessions=[HeldSessionOut.model_validate(session) for session in export.sessions],
             favorites=[FavoriteOut.of(item, stale=stale) for item in export.favorites],
+            removed_favorites=[
+                RemovedFavoriteOut.model_validate(removed) for removed in export.removed_favorites
+            ],
         )

@@ -19,6 +19,7 @@ from app.domain.favorite import (
     FavoriteQuery,
     FavoriteSort,
     ListVersion,
+    RemovedFavorite,
     Snapshot,
 )
 from app.domain.outcome import CustomerNotFound, FavoritesFull
@@ -26,7 +27,7 @@ from app.domain.page import Page, Position
 from app.domain.product import ProductId
 from app.domain.repository import FavoriteRepository
 from app.infra.postgres.orm.customer import CustomerRow
-from app.infra.postgres.orm.favorite import FavoriteRow, ListRow
+from app.infra.postgres.orm.favorite import FavoriteRow, ListRow, TombstoneRow
 from app.infra.postgres.orm.product import ProductRow
 from app.infra.postgres.repository import favorite_sql
 from app.infra.postgres.repository.favorite_history import History
@@ -92,6 +93,18 @@ class PostgresFavoriteRepository(FavoriteRepository):
             )
         )
         return [_item(*row) for row in rows]
+
+    @override
+    async def list_removed(self, customer_id: CustomerId) -> Sequence[RemovedFavorite]:
+        rows = await self._transaction.rows(
+            select(TombstoneRow.product_id, TombstoneRow.removed_at)
+            .where(TombstoneRow.customer_id == customer_id)
+            .order_by(col(TombstoneRow.removed_at).desc(), col(TombstoneRow.product_id).desc())
+        )
+        return [
+            RemovedFavorite(product_id=ProductId(product_id), removed_at=removed_at)
+            for product_id, removed_at in rows
+        ]
 
     @override
     async def contains(

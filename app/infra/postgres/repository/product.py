@@ -72,15 +72,6 @@ class PostgresProductRepository(ProductRepository):
         )
 
     @override
-    async def categories(self) -> Sequence[str]:
-        found = await self._transaction.all(
-            select(col(ProductRow.category)).where(*_LISTED).distinct()
-        )
-        return sorted(
-            (category for category in found if category is not None), key=lambda c: (fold(c), c)
-        )
-
-    @override
     async def claim(
         self, product_ids: Collection[ProductId], *, now: datetime, until: datetime
     ) -> frozenset[ProductId]:

@@ -2,7 +2,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import DateTime, Integer, LargeBinary, bindparam, text
-from sqlmodel import select
+from sqlmodel import col, delete, select
 from typing_extensions import override
 
 from app.domain.repository import ThrottleRepository
@@ -35,6 +35,10 @@ class PostgresThrottleRepository(ThrottleRepository):
     @override
     async def give_back(self, attempt: Attempt) -> None:
         await self._transaction.sql(_GIVE_BACK, key=attempt.key, at=attempt.at)
+
+    @override
+    async def forget(self, key: ThrottleKey) -> None:
+        await self._transaction.write(delete(ThrottleRow).where(col(ThrottleRow.key) == key))
 
     @override
     async def purge(self, *, before: datetime) -> int:
