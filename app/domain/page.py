@@ -7,11 +7,7 @@ from typing import Generic, TypeAlias, TypeVar
 T = TypeVar("T")
 
 Position: TypeAlias = tuple[str | None, ...]
-"""
-The sort key of the last item of a page, as text;
-
-Only the repository that made it can read it.
-"""
+"""The sort key of a page's last item, as text; only the repository that made it can read it."""
 
 DEFAULT_LIMIT = 25
 MAX_LIMIT = 100

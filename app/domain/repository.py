@@ -278,9 +278,8 @@ class FavoriteRepository(ABC):
     @abstractmethod
     async def confirm(self, product_id: ProductId, snapshot: Snapshot) -> int:
         """
-        Give all favorites of a product that wait for the catalog their snapshot;
-
-        Tell how many.
+        Give all favorites of a product that wait for the catalog their snapshot; tell how
+        many.
         """
 
     @abstractmethod
@@ -416,11 +415,7 @@ class ThrottleRepository(ABC):
     async def take(
         self, key: ThrottleKey, rule: ThrottleRule, *, now: datetime
     ) -> Attempt | timedelta:
-        """
-        Count an attempt if the rule allows it;
-
-        Otherwise return how long to wait for the next.
-        """
+        """Count an attempt if the rule allows it; otherwise return how long to wait for one."""
 
     @abstractmethod
     async def give_back(self, attempt: Attempt) -> None:
@@ -441,9 +436,7 @@ class JobQueue(ABC):
     @abstractmethod
     async def enqueue(self, job: Job) -> None:
         """
-        Ask for a job once this transaction commits;
-
-        One that waits already is not asked for twice.
+        Ask for a job once this transaction commits; one that waits already is not asked for twice.
         """
 
 
