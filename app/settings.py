@@ -267,6 +267,8 @@ class Settings(BaseSettings):
     """PostgreSQL 15 or newer; empty in development: `development/start` brings its own."""
     database_read_url: DatabaseUrl | None = None
     """A read replica for lists; empty: the same as DATABASE_URL."""
+    database_read_max_lag: Duration = timedelta(seconds=30)
+    """How far the replica may be behind; beyond that DATABASE_URL is asked."""
     database_pool_size: Annotated[int, Field(ge=1, le=500)] = 10
     """Connections of each process at the most."""
     database_pool_timeout: Duration = timedelta(seconds=2)

@@ -57,7 +57,12 @@ from app.domain.throttle import AccessThrottles
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collaborators:
-    """What the use cases work with."""
+    """
+    What the use cases work with.
+
+    `lagging` is storage as it was a moment ago, for reads that can live with that; without it they
+    read what is.
+    """
 
     uow: UnitOfWorkFactory
     catalog: ProductCatalog
@@ -69,6 +74,7 @@ class Collaborators:
     clock: Clock
     new_id: NewId
     new_api_key: Callable[[], PresentedApiKey]
+    lagging: UnitOfWorkFactory | None = None
     cache_observer: CacheObserver = field(default_factory=NullCacheObserver)
 
 
@@ -100,8 +106,10 @@ class Rules:
 def assemble(have: Collaborators, rules: Rules) -> UseCases:
     """Build every use case."""
     uow, clock = have.uow, have.clock
+    lagging = have.lagging or uow
     products = ProductReader(
         uow=uow,
+        lagging=lagging,
         catalog=have.catalog,
         tasks=have.tasks,
         clock=clock,
@@ -141,7 +149,7 @@ def assemble(have: Collaborators, rules: Rules) -> UseCases:
         sign_out=SignOut(uow=uow, clock=clock),
         exchange_api_key=ExchangeApiKey(tokens=have.tokens, clock=clock),
         manage_api_keys=ManageApiKeys(uow=uow, clock=clock, new_key=have.new_api_key),
-        list_customers=ListCustomers(uow=uow),
+        list_customers=ListCustomers(uow=lagging),
         create_customer=CreateCustomer(
             uow=uow,
             hasher=have.hasher,
@@ -188,8 +196,8 @@ def assemble(have: Collaborators, rules: Rules) -> UseCases:
         read_list_version=ReadListVersion(uow=uow),
         read_profile=ReadProfile(uow=uow, products=products),
         products=products,
-        read_price_history=ReadPriceHistory(uow=uow),
-        list_popular=ListPopular(uow=uow, products=products, at_least=rules.popular_min_count),
+        read_price_history=ReadPriceHistory(uow=lagging),
+        list_popular=ListPopular(uow=lagging, products=products, at_least=rules.popular_min_count),
         reconcile_popularity=ReconcilePopularity(uow=uow),
         validate_product=ValidatePendingProduct(uow=uow, products=products, clock=clock),
         refresh_favorited=RefreshFavorited(

@@ -87,7 +87,8 @@ class ProductReader:
     Reads products, and sees to it that their copies stay young.
 
     More than `one_by_one` products that need a refresh are asked for by one call for everything.
-    After a failure the catalog's own wish for a pause is obeyed up to `longest_backoff`.
+    After a failure the catalog's own wish for a pause is obeyed up to `longest_backoff`. Lists of
+    the catalog are looked up in `lagging` storage, if there is any.
     """
 
     uow: UnitOfWorkFactory
@@ -99,6 +100,7 @@ class ProductReader:
     sleep: Sleep = asyncio.sleep
     one_by_one: int = 3
     longest_backoff: timedelta = timedelta(minutes=5)
+    lagging: UnitOfWorkFactory | None = None
 
     async def read(self, product_id: ProductId) -> ProductReading:
         """
@@ -209,7 +211,7 @@ class ProductReader:
 
         :raises CatalogUnavailable: if nothing at all is known and the catalog cannot be asked
         """
-        state, page = await self._list_known(query)
+        state, page = await self._list_known(query, self.lagging or self.uow)
         now = self.clock()
         age = state.age(now)
         match None if age is None else self.policy.freshness(age):
@@ -242,7 +244,8 @@ class ProductReader:
                 self.observer.refused()
                 raise _again(failure)
             case Answer(asked=asked):
-                renewed, page = await self._list_known(query)
+                # What has just been stored is not everywhere yet.
+                renewed, page = await self._list_known(query, self.uow)
                 return self._listed(
                     page,
                     renewed.age(self.clock()),
@@ -254,11 +257,13 @@ class ProductReader:
         """Whether an empty page would be an answer, too."""
         if page.items or age is not None:
             return True
-        _, anything = await self._list_known(ProductQuery(limit=1))
+        _, anything = await self._list_known(ProductQuery(limit=1), self.uow)
         return bool(anything.items)
 
-    async def _list_known(self, query: ProductQuery) -> tuple[CatalogState, Page[CachedProduct]]:
-        async with self.uow() as work:
+    async def _list_known(
+        self, query: ProductQuery, storage: UnitOfWorkFactory
+    ) -> tuple[CatalogState, Page[CachedProduct]]:
+        async with storage() as work:
             state = await work.products.catalog_state()
             return state, await work.products.list_page(query)
 

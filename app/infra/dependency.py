@@ -7,7 +7,7 @@ The order of construction is the order of reading; everything is taken down in t
 import hashlib
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import cast
@@ -36,6 +36,8 @@ from app.infra.logger import configure_logging
 from app.infra.metrics.process import Sampler, process_metrics
 from app.infra.postgres.engine import create_engine, sessions_of
 from app.infra.postgres.migrate import schema_at_head
+from app.infra.postgres.replica import PATIENCE as REPLICA_PATIENCE
+from app.infra.postgres.replica import Replica
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from app.infra.security.api_key import new_api_key
 from app.infra.security.common_password import common_passwords
@@ -96,6 +98,9 @@ async def wire(
         statement_timeout=settings.database_pool_timeout,
         transaction_pooler=settings.database_transaction_pooler,
     )
+    reader = _replica_engine(settings)
+    replica = None if reader is None else Replica(reader, max_lag=settings.database_read_max_lag)
+    units = partial(PostgresUnitOfWork, sessions_of(engine), budget=settings.database_pool_timeout)
     hashing = HashingExecutor(threads=_hashing_threads(settings), queue=settings.password_queue)
     hasher = ArgonPasswordHasher(
         parameters=Argon2Parameters(
@@ -111,21 +116,20 @@ async def wire(
     sampler = Sampler(
         {
             metrics.hashing_queue: lambda: hashing.queue_depth,
+            metrics.replica_usable: lambda: float(replica is not None and replica.usable),
             metrics.connections_in_use: cast("QueuePool", engine.pool).checkedout,
             metrics.connections_limit: lambda: settings.database_pool_size,
         }
     )
     try:
-        async with sampler, hasher, client, tasks:  # tasks stop before the client they use
+        # Tasks stop before the client they use.
+        async with replica or nullcontext(), sampler, hasher, client, tasks:
             if readiness is not None:
                 readiness.opened(partial(_check_schema, engine))
             yield assemble(
                 Collaborators(
-                    uow=partial(
-                        PostgresUnitOfWork,
-                        sessions_of(engine),
-                        budget=settings.database_pool_timeout,
-                    ),
+                    uow=units,
+                    lagging=None if replica is None else partial(units, replica=replica),
                     catalog=FakeStoreCatalog(
                         client,
                         options=catalog_options,
@@ -153,6 +157,8 @@ async def wire(
     finally:
         if readiness is not None:
             readiness.closed()
+        if reader is not None:
+            await reader.dispose()
         await engine.dispose()
 
 
@@ -220,6 +226,20 @@ def database_url(settings: Settings) -> str:
     if settings.database_url is None:
         raise ValueError("DATABASE_URL is not set; ./development/start brings a database")
     return settings.database_url.get_secret_value()
+
+
+def _replica_engine(settings: Settings) -> AsyncEngine | None:
+    if settings.database_read_url is None:
+        return None
+    return create_engine(
+        settings.database_read_url.get_secret_value(),
+        pool_size=settings.database_pool_size,
+        application_name="favorites-reads",
+        patience=REPLICA_PATIENCE,
+        # Ended a little later than nobody waits for it any more.
+        statement_timeout=settings.database_pool_timeout,
+        transaction_pooler=settings.database_transaction_pooler,
+    )
 
 
 async def _check_schema(engine: AsyncEngine) -> None:

@@ -36,6 +36,7 @@ class Service:
 
     catalog: StubCatalog = field(default_factory=StubCatalog)
     storage: InMemoryStorage = field(default_factory=InMemoryStorage)
+    lagging: InMemoryStorage | None = None
     clock: ManualClock = field(default_factory=lambda: ManualClock(make.NOW))
     tasks: DeferredTasks = field(default_factory=DeferredTasks)
     hasher: PlainHasher = field(default_factory=PlainHasher)
@@ -56,6 +57,7 @@ class Service:
         self.use_cases = assemble(
             Collaborators(
                 uow=self.storage,
+                lagging=self.lagging,
                 catalog=self.catalog,
                 hasher=self.hasher,
                 tokens=self.tokens,

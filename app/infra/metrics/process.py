@@ -28,6 +28,9 @@ class Metrics:
         self.connections_in_use = _gauge(
             registry, "favorites_database_connections_in_use", "Connections that are being used."
         )
+        self.replica_usable = _gauge(
+            registry, "favorites_database_replica_usable", "Processes that use the read replica."
+        )
         self.connections_limit = _gauge(
             registry, "favorites_database_connections_limit", "Connections there may be."
         )

@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from app.domain.repository import UnitOfWork
 from app.infra.postgres.engine import PATIENCE
+from app.infra.postgres.replica import Replica, ReplicaFirst
 from app.infra.postgres.repository.api_key import PostgresApiKeyRepository
 from app.infra.postgres.repository.customer import PostgresCustomerRepository
 from app.infra.postgres.repository.favorite import PostgresFavoriteRepository
@@ -23,10 +24,22 @@ class PostgresUnitOfWork(UnitOfWork):
     """One session, one transaction, one task; it connects with its first statement."""
 
     def __init__(
-        self, sessions: async_sessionmaker[AsyncSession], *, budget: timedelta = PATIENCE
+        self,
+        sessions: async_sessionmaker[AsyncSession],
+        *,
+        budget: timedelta = PATIENCE,
+        replica: Replica | None = None,
     ) -> None:
-        """Prepare a unit whose waiting for the database ends within `budget`."""
-        self._transaction = Transaction(sessions, budget=budget)
+        """
+        Prepare a unit whose waiting for the database ends within `budget`.
+
+        With a replica the unit is for reading alone, and may be told what was true a while ago.
+        """
+        self._transaction = (
+            Transaction(sessions, budget=budget)
+            if replica is None
+            else ReplicaFirst(sessions, replica, budget=budget)
+        )
         self.customers = PostgresCustomerRepository(self._transaction)
         self.sessions = PostgresSessionRepository(self._transaction)
         self.api_keys = PostgresApiKeyRepository(self._transaction)
