@@ -236,8 +236,7 @@ def _replica_engine(settings: Settings) -> AsyncEngine | None:
         pool_size=settings.database_pool_size,
         application_name="favorites-reads",
         patience=REPLICA_PATIENCE,
-        # Ended a little later than nobody waits for it any more.
-        statement_timeout=settings.database_pool_timeout,
+        statement_timeout=REPLICA_PATIENCE,
         transaction_pooler=settings.database_transaction_pooler,
     )
 

@@ -23,7 +23,7 @@ from app.infra.postgres.transaction import Transaction
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-PATIENCE = timedelta(milliseconds=400)
+PATIENCE = timedelta(milliseconds=250)
 """How long a read waits for the replica before the primary is asked."""
 
 EVERY = timedelta(seconds=1)
