@@ -1,10 +1,12 @@
 """Running the application under uvicorn: one process, several, or one that reloads."""
 
+import asyncio
 import logging
 import math
 import signal
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
@@ -20,6 +22,7 @@ logger = logging.getLogger(__name__)
 BACKLOG = 2048
 HEAD_MAX_BYTES = 64 * 1024
 LAST_REQUEST_S = 1.0
+ONE_ROUND_S = 0.02
 
 
 class ServeError(Exception):
@@ -64,13 +67,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._draining = True
         self.app_state["draining"] = True
         if self._idle():
-            self.loop.call_later(LAST_REQUEST_S, self._close_if_idle)
+            self.loop.call_later(LAST_REQUEST_S, self._end)
         else:
             super().shutdown()
 
     def _idle(self) -> bool:
         # Before the first request there is no cycle, whatever its type says.
         return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]
+
+    def _end(self) -> None:
+        # After a moment without the processor timers come first, and a request that has arrived
+        # meanwhile has not been read: once around the loop it has.
+        self.loop.call_later(ONE_ROUND_S, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
         if self._idle():
@@ -96,6 +104,44 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._progress = True
         super().on_body(body)
+
+
+class GracefulServer(uvicorn.Server):
+    """
+    Serves everybody who had connected before it stopped listening.
+
+    Whoever waits to be accepted when a socket is closed would be reset, and may have sent a
+    request already.
+    """
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # A duplicate goes on listening while the loop lets go of the original.
+        listeners = [each.dup() for each in sockets or ()]
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        for connection in [each for listener in listeners for each in _waiting(listener)]:
+            await loop.connect_accepted_socket(self._protocol, connection)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> BoundedHttpProtocol:
+        return BoundedHttpProtocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+
+def _waiting(listener: socket.socket) -> list[socket.socket]:
+    """Accept whoever waits, and listen no more."""
+    connections = []
+    with listener:
+        listener.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                connection, _ = listener.accept()
+                connection.setblocking(False)
+                connections.append(connection)
+    return connections
 
 
 class _Supervisor(Multiprocess):
@@ -152,7 +198,7 @@ def serve_api(options: ServeOptions) -> None:
 
 
 def _serve_alone(config: uvicorn.Config, listener: socket.socket) -> None:
-    server = uvicorn.Server(config)
+    server = GracefulServer(config)
     try:
         server.run(sockets=[listener])
     except SystemExit as stop:
