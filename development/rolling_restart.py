@@ -1,0 +1,185 @@
+"""
+Restart the API's replicas behind the gateway one after the other, under load.
+
+    docker compose --profile scale up --build --wait
+    python -m development.rolling_restart
+
+Customers read and write through the gateway all the while, each on a connection of its own, and
+every request is counted: a status of 500 or more, an answer that is none, and a favorite that
+was acknowledged and is not there afterwards are failures. Ends with status 1 if there is one.
+The defaults stay within RATE_LIMIT; SIGN_UP_LIMIT_IP allows two runs an hour.
+"""
+
+import argparse
+import asyncio
+import math
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import httpx2
+
+REPLICAS = ("api-1", "api-2")
+PASSWORD = "caju e maracujá"  # noqa: S105 - of accounts that are erased in the end
+PRODUCTS = 20
+
+# The gateway tries a replica again two seconds after a failure (`fail_timeout`); the other one is
+# not to be stopped before.
+SETTLE_S = 4.0
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What came of the requests; durations in seconds."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    durations_s: list[float] = field(default_factory=list)
+
+    async def request(
+        self, client: httpx2.AsyncClient, method: str, path: str, **json: object
+    ) -> httpx2.Response | None:
+        """Make a request and count it; None if there was no answer."""
+        began = time.monotonic()
+        try:
+            answer = await client.request(method, path, json=json or None)
+        except httpx2.HTTPError as error:
+            self.failures.append(f"{method} {path}: {error!r}")
+            return None
+        self.durations_s.append(time.monotonic() - began)
+        self.statuses[answer.status_code] += 1
+        if answer.status_code >= 500:
+            self.failures.append(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
+        return answer
+
+    def quantile_s(self, share: float) -> float:
+        """Return how long at most this share of the requests took."""
+        ordered = sorted(self.durations_s)
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+class Customer:
+    """Somebody who favorites, lists and removes until told to stop."""
+
+    def __init__(self, url: str, tally: Tally) -> None:
+        self._client = httpx2.AsyncClient(base_url=url, timeout=20)
+        self._tally = tally
+        self._kept: set[int] = set()
+
+    async def sign_up(self) -> None:
+        """Open an account and sign in to it."""
+        account = {"email": f"rolling-{uuid4().hex}@example.com", "password": PASSWORD}
+        for path, more in (("/auth/sign-up", {"name": "Rolling"}), ("/auth/sign-in", {})):
+            answer = await self._client.post(path, json={**account, **more})
+            answer.raise_for_status()
+        token = answer.json()["access_token"]
+        # Not by cookie: a program is no browser.
+        self._client.cookies.clear()
+        self._client.headers["Authorization"] = f"Bearer {token}"
+
+    async def live(self, stop: asyncio.Event, pause_s: float) -> None:
+        """Use the service until told to stop; remember what it has acknowledged."""
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            product = turn % PRODUCTS + 1
+            path = f"/customers/me/favorites/{product}"
+            if product in self._kept:
+                removed = await self._tally.request(self._client, "DELETE", path)
+                if removed is not None and removed.status_code == 204:
+                    self._kept.discard(product)
+            else:
+                # POST, which the gateway never sends twice.
+                added = await self._tally.request(self._client, "POST", path)
+                if added is not None and added.status_code in {200, 201, 202}:
+                    self._kept.add(product)
+            await self._tally.request(self._client, "GET", "/customers/me/favorites?limit=5")
+            await self._tally.request(self._client, "GET", "/products?limit=5")
+            await asyncio.sleep(pause_s)
+
+    async def settle(self) -> None:
+        """Compare what was acknowledged with what is there, and erase the account."""
+        answer = await self._client.get("/customers/me/favorites?limit=100")
+        there = {item["product_id"] for item in answer.raise_for_status().json()["items"]}
+        if there != self._kept:
+            self._tally.failures.append(f"acknowledged {self._kept}, there {there}")
+        (await self._client.delete("/customers/me")).raise_for_status()
+        await self._client.aclose()
+
+
+async def rolling_restart(
+    url: str, compose: Sequence[str], *, customers: int, pause_s: float
+) -> Tally:
+    """Restart each replica once while customers use the service, and return what they saw."""
+    tally, stop = Tally(), asyncio.Event()
+    people = [Customer(url, tally) for _ in range(customers)]
+    for person in people:
+        await person.sign_up()
+    async with asyncio.TaskGroup() as load:
+        for person in people:
+            load.create_task(person.live(stop, pause_s))
+        try:
+            await asyncio.sleep(SETTLE_S)
+            for replica in REPLICAS:
+                began = time.monotonic()
+                await _run(*compose, "stop", replica)
+                stopped = time.monotonic()
+                # `--wait` returns when the replica is ready.
+                await _run(*compose, "up", "--no-deps", "--no-recreate", "--wait", replica)
+                print(  # noqa: T201 - for a person
+                    f"{replica}: stopped in {stopped - began:.1f} s,"
+                    f" ready {time.monotonic() - stopped:.1f} s later"
+                )
+                await asyncio.sleep(SETTLE_S)
+        finally:
+            stop.set()
+    for person in people:
+        await person.settle()
+    return tally
+
+
+async def _run(*command: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    _, error = await process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)}:\n{error.decode(errors='replace')}")
+
+
+def main() -> None:
+    """Read the command line, do it, and tell."""
+    parser = argparse.ArgumentParser(description="Restart the replicas one by one, under load.")
+    parser.add_argument("--url", default="http://localhost:8088", help="where the gateway is")
+    parser.add_argument("--customers", type=int, default=8, help="who use it at once")
+    parser.add_argument("--pause", type=float, default=0.7, help="seconds between their turns")
+    parser.add_argument(
+        "--compose", default="docker compose --profile scale", help="how compose is called"
+    )
+    options = parser.parse_args()
+    tally = asyncio.run(
+        rolling_restart(
+            options.url,
+            options.compose.split(),
+            customers=options.customers,
+            pause_s=options.pause,
+        )
+    )
+    statuses = ", ".join(f"{status}: {count}" for status, count in sorted(tally.statuses.items()))
+    print(  # noqa: T201 - for a person
+        f"{sum(tally.statuses.values())} requests ({statuses}), {len(tally.failures)} failed;"
+        f" half within {tally.quantile_s(0.5) * 1000:.0f} ms,"
+        f" 99 of 100 within {tally.quantile_s(0.99) * 1000:.0f} ms,"
+        f" all within {tally.quantile_s(1) * 1000:.0f} ms"
+    )
+    for failure in tally.failures[:20]:
+        print(failure)  # noqa: T201 - for a person
+    sys.exit(bool(tally.failures))
+
+
+if __name__ == "__main__":
+    main()
