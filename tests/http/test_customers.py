@@ -307,7 +307,13 @@ class TestExport:
         response = await client.get("/customers/me/export", headers=as_ana)
         assert response.status_code == 200
         body = response.json()
-        assert set(body) == {"exported_at", "customer", "sessions", "favorites", "removed_favorites"}
+        assert set(body) == {
+            "exported_at",
+            "customer",
+            "sessions",
+            "favorites",
+            "removed_favorites",
+        }
         assert body["customer"]["email"] == ana.email.value
         assert body["favorites"][0]["product_id"] == 5
         assert len(body["sessions"]) == 1
