@@ -1,4 +1,5 @@
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -161,6 +162,31 @@ class TestBoundedHttpProtocol:
     async def test_lets_a_large_header_pass(self, port: int, size: int) -> None:
         head = b"GET / HTTP/1.1\r\nHost: here\r\nCookie: " + b"a" * size + b"\r\n\r\n"
         assert await exchange(port, head) == b"HTTP/1.1 204"
+
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            b"GET / HTTP/1.1\r\nHost: here\r\nX: \x1b[31m\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: here\r\nX: a\x00b\r\n\r\n",
+            b"NOPE / HTTP/1.1\r\nHost: here\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        ],
+    )
+    async def test_words_what_is_not_http_as_every_other_problem(
+        self, port: int, request_: bytes
+    ) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request_)
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert b"content-type: application/problem+json\r\n" in head
+        assert b"connection: close" in head
+        problem = json.loads(body)
+        assert (problem["code"], problem["status"]) == ("malformed_request", 400)
+        assert problem["request_id"]
 
     async def test_lets_a_body_pass(self, port: int) -> None:
         head = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 1048576\r\n\r\n"

@@ -10,12 +10,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
+from uuid import uuid4
 
 import uvicorn
+from starlette.types import Scope
 from typing_extensions import override
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import ChangeReload, Multiprocess
+
+from app.infra.http.problem import MalformedRequest, problem_response
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +96,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._pending > HEAD_MAX_BYTES and not self.transport.is_closing():
             logger.warning("request_head_too_large")
             self.transport.close()
+
+    @override
+    def send_400_response(self, msg: str) -> None:
+        # What the parser cannot read never gets to the application; it is answered as there.
+        request: Scope = {"type": "http", "path": "", "state": {"request_id": uuid4().hex}}
+        answer = problem_response(request, MalformedRequest("This is not HTTP/1.1."))
+        headers = [*answer.raw_headers, (b"connection", b"close")]
+        head = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (head, bytes(answer.body)))
+        self.transport.close()
 
     @override
     def on_headers_complete(self) -> None:
