@@ -80,7 +80,7 @@ BUDGET: Sequence[tuple[str, str, int]] = [
     ("PUT", "/customers/me/favorites/{known}", 5),
     ("PUT", "/customers/me/favorites/{cold}", 11),
     ("GET", "/customers/me/sessions", 2),
-    ("GET", "/customers/me/export", 4),
+    ("GET", "/customers/me/export", 5),
     ("GET", "/products/{known}", 1),
     ("GET", "/products/{known}/price-history", 2),
     ("GET", "/products", 12),
