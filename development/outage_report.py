@@ -115,18 +115,18 @@ LATENCY_TOP, LATENCY_BOTTOM, CALLS_TOP, CALLS_BOTTOM = 56, 236, 286, 376
 FASTEST_MS, SLOWEST_MS = 1.0, 10_000.0
 
 STYLE = """
-  svg { font: 13px system-ui, sans-serif; color-scheme: light dark; --ink: #24292f;
-        --soft: #6e7781; --line: #d0d7de; --ground: #ffffff; --out: #cf222e; --p50: #0969da;
-        --p99: #8250df }
+  svg { font: 13px system-ui, sans-serif }
+  .ground { fill: #ffffff } .out { fill: #cf222e; opacity: .1 }
+  text { fill: #24292f } .soft { fill: #6e7781; font-size: 12px }
+  .grid { stroke: #d0d7de } .p50, .p99 { fill: none; stroke-width: 2; stroke-linejoin: round }
+  .p50 { stroke: #0969da } .p99 { stroke: #8250df } .call { fill: #24292f }
+  text.p50 { fill: #0969da; stroke: none } text.p99 { fill: #8250df; stroke: none }
   @media (prefers-color-scheme: dark) {
-    svg { --ink: #e6edf3; --soft: #8d96a0; --line: #30363d; --ground: #0d1117; --out: #f85149;
-          --p50: #58a6ff; --p99: #bc8cff }
+    .ground { fill: #0d1117 } .out { fill: #f85149 }
+    text, .call { fill: #e6edf3 } .soft { fill: #8d96a0 } .grid { stroke: #30363d }
+    .p50 { stroke: #58a6ff } .p99 { stroke: #bc8cff }
+    text.p50 { fill: #58a6ff } text.p99 { fill: #bc8cff }
   }
-  .ground { fill: var(--ground) } .out { fill: var(--out); opacity: .1 }
-  text { fill: var(--ink) } .soft { fill: var(--soft); font-size: 12px }
-  .grid { stroke: var(--line) } .p50, .p99 { fill: none; stroke-width: 2; stroke-linejoin: round }
-  .p50 { stroke: var(--p50) } .p99 { stroke: var(--p99) } .call { fill: var(--ink) }
-  text.p50 { fill: var(--p50); stroke: none } text.p99 { fill: var(--p99); stroke: none }
 """
 
 
