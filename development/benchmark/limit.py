@@ -1,0 +1,174 @@
+"""The limit: a bare ASGI callable that lets PostgreSQL build the JSON, and knows no safety at all.
+
+It answers as the service does, by one statement each. What a service does besides, finding out
+who asks, limits, logs, metrics, headers, can only cost; how much, the benchmark tells.
+
+`python -m development.benchmark.limit PORT` serves it (`DATABASE_URL`), `... argon2 SECONDS` tells
+how many passwords a second this machine can verify.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import parse_qs
+from uuid import UUID
+
+import asyncpg  # type: ignore[import-untyped]  # ships no types
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from app.infra.security.password import Argon2Parameters
+from development.benchmark.data import PASSWORD
+
+CONNECTIONS = 10
+
+_UTC = "to_json(({} AT TIME ZONE 'UTC'))#>>'{{}}' || 'Z'"
+_PRODUCT = f"""json_build_object(
+    'id', p.product_id, 'title', p.title, 'price', p.price::text, 'description', p.description,
+    'category', p.category, 'image', p.image,
+    'rating', CASE WHEN p.rating_rate IS NOT NULL
+        THEN json_build_object('rate', p.rating_rate, 'count', p.rating_count) END,
+    'fetched_at', {_UTC.format("p.fetched_at")},
+    'stale', p.fetched_at < now() - interval '1 hour')"""
+_LIST = f"""
+    SELECT json_build_object('items', coalesce(json_agg(item), '[]'))::text FROM (
+        SELECT json_build_object(
+            'product_id', f.product_id,
+            'favorited_at', {_UTC.format("f.favorited_at")},
+            'status', 'available',
+            'product', {_PRODUCT},
+            'when_favorited', json_build_object(
+                'title', f.snapshot_title, 'price', f.snapshot_price::text,
+                'image', f.snapshot_image,
+                'rating', CASE WHEN f.snapshot_rate IS NOT NULL THEN json_build_object(
+                    'rate', f.snapshot_rate, 'count', f.snapshot_rating_count) END),
+            'price_change', (p.price - f.snapshot_price)::text
+        ) AS item
+        FROM favorites f JOIN products_cache p USING (product_id)
+        WHERE f.customer_id = $1
+        ORDER BY f.favorited_at DESC, f.product_id DESC LIMIT 25
+    ) items"""  # noqa: S608 - constants
+_ONE = f"SELECT {_PRODUCT}::text FROM products_cache p WHERE p.product_id = $1"  # noqa: S608
+_CONTAINS = """
+    SELECT json_build_object('items', json_object_agg(id, f.product_id IS NOT NULL))::text
+    FROM unnest($2::int[]) id
+    LEFT JOIN favorites f ON f.customer_id = $1 AND f.product_id = id"""
+_ADD = """
+    INSERT INTO favorites (customer_id, product_id, favorited_at, snapshot_title, snapshot_price,
+        snapshot_image, snapshot_rate, snapshot_rating_count)
+    SELECT $1, product_id, now(), title, price, image, rating_rate, rating_count
+    FROM products_cache WHERE product_id = $2
+    ON CONFLICT DO NOTHING"""
+
+
+class Limit:
+    """The application."""
+
+    def __init__(self, database_url: str) -> None:
+        self._url = database_url
+        self._pool: Any = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        status, body = await self._answer(scope)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    (b"content-type", b"application/json"),
+                    (b"content-length", b"%d" % len(body)),
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": body})
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._pool = await asyncpg.create_pool(
+            self._url, min_size=CONNECTIONS, max_size=CONNECTIONS, server_settings={"jit": "off"}
+        )
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._pool.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _answer(self, scope: Scope) -> tuple[int, bytes]:
+        parts = scope["path"].split("/")
+        match parts[1:]:
+            case ["products", number]:
+                return 200, (await self._pool.fetchval(_ONE, int(number))).encode()
+            case ["customers", id_, "favorites"]:
+                return 200, (await self._pool.fetchval(_LIST, UUID(id_))).encode()
+            case ["customers", id_, "favorites", "contains"]:
+                asked = parse_qs(scope["query_string"].decode())["product_ids"][0]
+                numbers = [int(number) for number in asked.split(",")]
+                found = await self._pool.fetchval(_CONTAINS, UUID(id_), numbers)
+                return 200, found.encode()
+            case ["customers", id_, "favorites", number]:
+                done = await self._pool.execute(_ADD, UUID(id_), int(number))
+                return 201 if done.endswith("1") else 200, b"{}"
+            case _:
+                return 200, b"{}"
+
+
+def create_app() -> Limit:
+    """Build the application of one process."""
+    return Limit(os.environ["DATABASE_URL"])
+
+
+def verifications_per_s(seconds: float) -> float:
+    """Verify a password over and over on every core; returns how many were done each second."""
+    parameters = Argon2Parameters()
+    secret = PASSWORD.encode()
+    hashed = parameters.hash(secret)
+    cores = len(os.sched_getaffinity(0))
+    began = time.perf_counter()
+
+    def verify() -> int:
+        done = 0
+        while time.perf_counter() - began < seconds:
+            parameters.verify(secret, hashed)
+            done += 1
+        return done
+
+    with ThreadPoolExecutor(cores) as threads:
+        total = sum(future.result() for future in [threads.submit(verify) for _ in range(cores)])
+    return total / (time.perf_counter() - began)
+
+
+async def _serve(port: int) -> None:
+    config = uvicorn.Config(
+        create_app(),
+        port=port,
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_config=None,
+        backlog=2048,
+    )
+    await uvicorn.Server(config).serve()
+
+
+def main() -> None:
+    """Serve, or verify passwords."""
+    if sys.argv[1] == "argon2":
+        sys.stdout.write(json.dumps(verifications_per_s(float(sys.argv[2]))))
+        return
+    runner = asyncio.Runner(loop_factory=uvicorn.Config(None, loop="uvloop").get_loop_factory())  # type: ignore[arg-type]  # only its loop is asked for
+    with runner:
+        runner.run(_serve(int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

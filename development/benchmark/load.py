@@ -1,0 +1,199 @@
+"""Load on a server: by wrk where it is installed, by a driver of our own where it is not."""
+
+import asyncio
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from development.outage_report import quantile
+
+_SCRIPT = Path(__file__).with_name("wrk.lua")
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+
+
+class LoadError(Exception):
+    """The load could not be made; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What one round of load saw; `refused` were answered with 400 or more."""
+
+    requests: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    refused: int
+    broken: int
+
+    @property
+    def rate(self) -> float:
+        """Answers in a second."""
+        return self.requests / self.seconds
+
+
+def request(
+    method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
+) -> bytes:
+    """Word a request as it is sent."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    if body:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def driver() -> str:
+    """Name what makes the load here."""
+    return "wrk" if shutil.which("wrk") else "asyncio"
+
+
+class Load:
+    """Prepared requests for one server, sent in turn by several connections at once."""
+
+    def __init__(self, port: int, requests: Sequence[bytes], directory: Path, name: str) -> None:
+        self._port = port
+        self._requests = requests
+        self._file = directory / f"{name}-{port}.requests"
+        self._file.write_bytes(b"".join(each + b"\0" for each in requests))
+
+    @property
+    def port(self) -> int:
+        """Where the server listens."""
+        return self._port
+
+    @property
+    def sample(self) -> Sequence[bytes]:
+        """Some of the requests."""
+        return self._requests[:200]
+
+    def run(self, *, seconds: float, connections: int, pause_ms: float = 0.0) -> Measurement:
+        """
+        Keep every connection busy, or let it pause before each request.
+
+        :raises LoadError: if nothing was measured
+        """
+        return self.start(seconds=seconds, connections=connections, pause_ms=pause_ms).wait()
+
+    def start(self, *, seconds: float, connections: int, pause_ms: float = 0.0) -> "Running":
+        """Begin to make load, in a process of its own."""
+        settings = [str(self._file), f"{pause_ms:g}"]
+        if driver() == "wrk":
+            # wrk counts in whole seconds; one thread, as it shares the cores with what it drives.
+            command = [
+                *("wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"),
+                *("-s", str(_SCRIPT), f"http://127.0.0.1:{self._port}", "--", *settings),
+            ]
+        else:
+            command = [
+                *(sys.executable, "-m", "development.benchmark.load", str(self._port)),
+                *(str(connections), str(seconds), *settings),
+            ]
+        return Running(
+            subprocess.Popen(  # noqa: S603 - our own command
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+        )
+
+
+class Running:
+    """Load that is being made."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def is_over(self) -> bool:
+        """Tell whether it has ended."""
+        return self._process.poll() is not None
+
+    def wait(self) -> Measurement:
+        """
+        Return what was measured.
+
+        :raises LoadError: if nothing was measured
+        """
+        output, _ = self._process.communicate()
+        found = re.search(r"^RESULT (.*)$", output, re.MULTILINE)
+        if found is None:
+            raise LoadError(f"The load failed:\n{output}")
+        measured = Measurement(**json.loads(found[1]))
+        if not measured.requests:
+            raise LoadError(f"Nothing was answered:\n{output}")
+        return measured
+
+
+class _Driver:
+    """Sends requests over several connections, as wrk does; slower, but everywhere at hand."""
+
+    def __init__(self, requests: Sequence[bytes], *, pause_s: float) -> None:
+        self._requests = requests
+        self._pause_s = pause_s
+        self._next = 0
+        self._latencies: list[float] = []
+        self._refused = 0
+        self._broken = 0
+
+    async def run(self, port: int, *, connections: int, seconds: float) -> Measurement:
+        began = time.perf_counter()
+        await asyncio.gather(
+            *(self._connection(port, until=began + seconds) for _ in range(connections))
+        )
+        took = time.perf_counter() - began
+        return Measurement(
+            requests=len(self._latencies),
+            seconds=took,
+            p50_ms=quantile(self._latencies, 0.5) * 1000,
+            p99_ms=quantile(self._latencies, 0.99) * 1000,
+            refused=self._refused,
+            broken=self._broken,
+        )
+
+    async def _connection(self, port: int, *, until: float) -> None:
+        while time.perf_counter() < until:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                try:
+                    await self._ask(reader, writer, until)
+                finally:
+                    writer.close()
+            except (OSError, asyncio.IncompleteReadError):
+                self._broken += 1
+
+    async def _ask(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, until: float
+    ) -> None:
+        while (now := time.perf_counter()) < until:
+            if self._pause_s:
+                await asyncio.sleep(random.expovariate(1 / self._pause_s))
+                now = time.perf_counter()
+            self._next = (self._next + 1) % len(self._requests)
+            writer.write(self._requests[self._next])
+            head = await reader.readuntil(b"\r\n\r\n")
+            if length := _LENGTH.search(head):
+                await reader.readexactly(int(length[1]))
+            self._latencies.append(time.perf_counter() - now)
+            self._refused += head[9:10] in b"45"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Make load by our own driver, and tell what it saw as wrk's script does."""
+    port, connections, seconds, file, pause_ms = arguments
+    requests = Path(file).read_bytes().split(b"\0")[:-1]
+    measured: Any = asyncio.run(
+        _Driver(requests, pause_s=float(pause_ms) / 1000).run(
+            int(port), connections=int(connections), seconds=float(seconds)
+        )
+    )
+    sys.stdout.write(f"\nRESULT {json.dumps(asdict(measured))}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

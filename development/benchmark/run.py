@@ -1,0 +1,291 @@
+"""The benchmark: rounds of load on the service and on the limit in turn."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from development.benchmark.data import remove_added
+from development.benchmark.load import Load, driver
+from development.benchmark.noise import Spread
+from development.benchmark.scenario import (
+    CONNECTIONS,
+    Driver,
+    Round,
+    Scenario,
+    WrongAnswerError,
+    agreed,
+    conditional_lists,
+    scenarios,
+    sign_ins,
+)
+from development.benchmark.stage import ROOT, Stage, import_seconds, start_seconds
+from development.outage import say
+
+HASHING_CONNECTIONS = 16
+STORM_CONNECTIONS = 8
+WARM_UP_S = 1.0
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How long and how often to measure; seconds are those of one round."""
+
+    rounds: int
+    seconds: float
+    starts: int
+    quiet_s: float
+
+    @classmethod
+    def quick(cls) -> "Plan":
+        """Be done in a minute; four rounds are the fewest that can be compared."""
+        return cls(rounds=4, seconds=1.0, starts=1, quiet_s=2.0)
+
+    @classmethod
+    def full(cls) -> "Plan":
+        """Take the time to tell small differences from noise."""
+        return cls(rounds=7, seconds=3.0, starts=5, quiet_s=8.0)
+
+
+def run(stage: Stage, plan: Plan, *, only: Sequence[str] = ()) -> Json:
+    """
+    Measure everything, or some of it.
+
+    :raises WrongAnswerError: if anything is not answered right
+    """
+    chosen: Mapping[str, Callable[[], Json]] = {
+        **{each.name: _against_limit(stage, plan, each) for each in scenarios(stage.people)},
+        "sign_in": lambda: _sign_in(stage, plan),
+        "unchanged": lambda: _unchanged(stage, plan),
+        "half_load": lambda: _half_load(stage, plan),
+        "storm": lambda: _storm(stage, plan),
+        "start": lambda: _start(stage, plan),
+    }
+    result: Json = {"about": _about(plan), "figures": {}}
+    for name, measure in chosen.items():
+        if only and name not in only:
+            continue
+        figure = measure()
+        if figure:
+            result["figures"][name] = figure
+            say(f"  {name:10} {_brief(figure)}")
+    result["memory_mib"] = round(stage.service.rss_mib(), 1)
+    result["answers"] = _only_good(stage)
+    say(f"  memory     {result['memory_mib']} MiB")
+    return result
+
+
+def _against_limit(stage: Stage, plan: Plan, scenario: Scenario) -> Callable[[], Json]:
+    def measure() -> Json:
+        drive = Driver(stage=stage)
+        right = {} if scenario.writes else agreed(stage, scenario)
+        ours = Load(stage.service.port, scenario.service, stage.directory, scenario.name)
+        theirs = Load(stage.limit.port, scenario.limit, stage.directory, scenario.name)
+        rounds: dict[str, list[Round]] = {"service": [], "limit": []}
+        for number in range(plan.rounds + 1):
+            for side, server, load in (
+                ("limit", stage.limit, theirs),
+                ("service", stage.service, ours),
+            ):
+                seconds = plan.seconds if number else WARM_UP_S
+                sampled = right if side == "service" else None
+                done = drive.round(server, load, seconds=seconds, right=sampled)
+                if scenario.writes:
+                    _check_added(remove_added(stage.database_url), done.measured.requests)
+                if number:
+                    rounds[side].append(done)
+        return {
+            "title": scenario.title,
+            "target": scenario.target,
+            **_as_json(rounds),
+            "sampled": sum(each.sampled for each in rounds["service"]),
+        }
+
+    return measure
+
+
+def _check_added(stored: int, acknowledged: int) -> None:
+    # What was under way at the end is stored and not counted.
+    if not acknowledged <= stored <= acknowledged + CONNECTIONS:
+        raise WrongAnswerError(f"{acknowledged} favorites acknowledged, {stored} stored.")
+
+
+def _as_json(rounds: Mapping[str, Sequence[Round]]) -> Json:
+    ours, theirs = rounds["service"], rounds["limit"]
+    return {
+        "service": [each.as_json() for each in ours],
+        "limit": [each.as_json() for each in theirs],
+        "ratio": [
+            round(mine.measured.rate / best.measured.rate, 4)
+            for mine, best in zip(ours, theirs, strict=True)
+        ],
+    }
+
+
+def _sign_in(stage: Stage, plan: Plan) -> Json:
+    """Sign in as fast as possible, beside the bare verification of passwords."""
+    load = Load(stage.service.port, sign_ins(stage.people), stage.directory, "sign-in")
+    drive = Driver(stage=stage)
+    service, limit = [], []
+    for number in range(plan.rounds + 1):
+        seconds = max(plan.seconds, 1.0)
+        bare = float(
+            subprocess.run(  # noqa: S603 - our own program
+                [sys.executable, "-m", "development.benchmark.limit", "argon2", str(seconds)],
+                env=dict(stage.environment),
+                capture_output=True,
+                check=True,
+                text=True,
+            ).stdout
+        )
+        done = drive.round(stage.service, load, seconds=seconds, connections=HASHING_CONNECTIONS)
+        if number:
+            service.append(done)
+            limit.append({"per_s": round(bare, 1)})
+    return {
+        "title": "Sign in",
+        "target": 0.95,
+        "service": [each.as_json() for each in service],
+        "limit": limit,
+        "ratio": [
+            round(mine.measured.rate / best["per_s"], 4)
+            for mine, best in zip(service, limit, strict=True)
+        ],
+    }
+
+
+def _unchanged(stage: Stage, plan: Plan) -> Json:
+    """Ask for lists that have not changed, beside the same lists in full."""
+    conditional = conditional_lists(stage)
+    if not conditional:
+        return {}
+    whole = scenarios(stage.people[: len(conditional)])[0].service
+    drive = Driver(stage=stage)
+    loads = {
+        "limit": Load(stage.service.port, whole, stage.directory, "whole"),
+        "service": Load(stage.service.port, conditional, stage.directory, "unchanged"),
+    }
+    rounds: dict[str, list[Round]] = {"service": [], "limit": []}
+    for number in range(plan.rounds + 1):
+        for side, load in loads.items():
+            done = drive.round(stage.service, load, seconds=plan.seconds)
+            if number:
+                rounds[side].append(done)
+    return {"title": "An unchanged list (304), to one in full", "target": 1.5, **_as_json(rounds)}
+
+
+def _half_load(stage: Stage, plan: Plan) -> Json:
+    """Ask for lists at half the rate that the service can do; how much slower are the slowest?"""
+    load = _lists(stage)
+    rounds = []
+    for _ in range(plan.rounds):
+        most = load.run(seconds=plan.seconds, connections=CONNECTIONS).rate
+        pause_ms = CONNECTIONS * 2 / (most / 2) * 1000
+        measured = load.run(
+            seconds=plan.seconds * 2, connections=CONNECTIONS * 2, pause_ms=pause_ms
+        )
+        rounds.append(
+            {
+                "share": round(measured.rate / most, 3),
+                "p50_ms": measured.p50_ms,
+                "p99_ms": measured.p99_ms,
+            }
+        )
+    return {
+        "title": "p99 to p50 of lists at half load",
+        "at_most": 3.0,
+        "rounds": rounds,
+        "ratio": [round(each["p99_ms"] / each["p50_ms"], 3) for each in rounds],
+    }
+
+
+def _storm(stage: Stage, plan: Plan) -> Json:
+    """Ask for lists at a steady rate, with and without a storm of sign-ins beside."""
+    load = _lists(stage)
+    storm = Load(stage.service.port, sign_ins(stage.people), stage.directory, "storm")
+    most = load.run(seconds=plan.seconds, connections=CONNECTIONS).rate
+    pause_ms = CONNECTIONS / (most / 8) * 1000
+    calm, stormy = [], []
+    for _ in range(plan.rounds):
+        calm.append(load.run(seconds=plan.quiet_s, connections=CONNECTIONS, pause_ms=pause_ms))
+        beside = storm.start(seconds=plan.quiet_s, connections=STORM_CONNECTIONS)
+        stormy.append(load.run(seconds=plan.quiet_s, connections=CONNECTIONS, pause_ms=pause_ms))
+        beside.wait()
+    return {
+        "title": "p99 of lists during a storm of sign-ins, to that without",
+        "at_most": 2.0,
+        "calm": [{"p50_ms": each.p50_ms, "p99_ms": each.p99_ms} for each in calm],
+        "stormy": [{"p50_ms": each.p50_ms, "p99_ms": each.p99_ms} for each in stormy],
+        "ratio": [
+            round(during.p99_ms / without.p99_ms, 3)
+            for during, without in zip(stormy, calm, strict=True)
+        ],
+    }
+
+
+def _start(stage: Stage, plan: Plan) -> Json:
+    import_seconds(stage)  # so that all modules are compiled
+    return {
+        "title": "From the start to the first 200, in seconds",
+        "at_most": 1.5,
+        "ratio": [round(start_seconds(stage), 3) for _ in range(plan.starts)],
+        "imports_s": [round(import_seconds(stage), 3) for _ in range(plan.starts)],
+    }
+
+
+def _lists(stage: Stage) -> Load:
+    return Load(stage.service.port, scenarios(stage.people)[0].service, stage.directory, "lists")
+
+
+def _only_good(stage: Stage) -> dict[str, int]:
+    answers = stage.answers()
+    if answers.get("5xx") or answers.get("4xx"):
+        raise WrongAnswerError(f"The service counted {answers}.")
+    return answers
+
+
+def _brief(figure: Json) -> str:
+    spread = Spread.of(figure["ratio"])
+    rates = ""
+    if "service" in figure:
+        ours = Spread.of(each["per_s"] for each in figure["service"])
+        theirs = Spread.of(each["per_s"] for each in figure["limit"])
+        rates = f"{ours.median:8.0f} /s of {theirs.median:8.0f} /s"
+    return f"{spread.median:6.3f} [{spread.low:.3f}, {spread.high:.3f}]  {rates}"
+
+
+def _about(plan: Plan) -> Json:
+    revision = subprocess.run(  # noqa: S603 - our own command
+        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"],  # noqa: S607
+        capture_output=True,
+        check=False,
+        text=True,
+    ).stdout.strip()
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "revision": revision,
+        "python": platform.python_version(),
+        "cores": len(os.sched_getaffinity(0)),
+        "driver": driver(),
+        "rounds": plan.rounds,
+        "seconds": plan.seconds,
+    }
+
+
+def load_result(text: str) -> Json:
+    """
+    Read a result.
+
+    :raises ValueError: if it is none
+    """
+    result = json.loads(text)
+    if not isinstance(result, dict) or "figures" not in result:
+        raise ValueError("This is no result of a benchmark.")
+    return result
