@@ -9,6 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+from development.benchmark.growth import as_table as growth_table
+from development.benchmark.growth import measure
+from development.benchmark.load import LoadError
 from development.benchmark.report import as_changes, as_table, draw, update_page
 from development.benchmark.run import ROOT, Plan, load_result, run
 from development.benchmark.scenario import WrongAnswerError
@@ -29,9 +32,11 @@ def main() -> int:
                     load_result(path.read_text(encoding="utf-8")) for path in arguments.results
                 )
                 say(as_changes(before, after))
+            case "growth":
+                _grow(most_rows=arguments.rows)
             case _:
                 _measure(arguments)
-    except (OutageError, WrongAnswerError, OSError, ValueError) as error:
+    except (OutageError, WrongAnswerError, LoadError, OSError, ValueError) as error:
         say(str(error))
         return 1
     return 0
@@ -47,7 +52,17 @@ def _arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command")
     compare = commands.add_parser("compare", help="say what changed beyond noise")
     compare.add_argument("results", nargs=2, type=Path, metavar="RESULT")
+    growth = commands.add_parser("growth", help="measure as there is more of everything")
+    growth.add_argument("--rows", type=int, default=10_000_000, help="favorites at the most")
     return parser.parse_args()
+
+
+def _grow(*, most_rows: int) -> None:
+    points = list(measure(most_rows=most_rows))
+    target = ROOT / "docs" / "growth.json"
+    target.write_text(json.dumps(points, indent=1) + "\n", encoding="utf-8")
+    update_page(PAGE, growth_table(points), part="growth")
+    say(growth_table(points))
 
 
 def _measure(arguments: argparse.Namespace) -> None:

@@ -7,8 +7,6 @@ from typing import Any
 
 from development.benchmark.noise import Change, Spread, compared
 
-BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
-
 WIDTH, LEFT, BAR, GAP, TOP = 860, 250, 24, 18, 64
 
 STYLE = """
@@ -101,10 +99,11 @@ def changes(before: Result, after: Result) -> Sequence[Change]:
     return found
 
 
-def update_page(page: Path, table: str) -> None:
-    """Renew what stands between the markers of a page."""
+def update_page(page: Path, table: str, *, part: str = "benchmark") -> None:
+    """Renew what stands between the markers of a part of a page."""
     text = page.read_text(encoding="utf-8")
-    between = re.compile(f"(?<={re.escape(BEGIN)}\n).*?(?={re.escape(END)})", re.DOTALL)
+    begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
+    between = re.compile(f"(?<={begin}\n).*?(?={end})", re.DOTALL)
     page.write_text(between.sub(lambda _: f"{table}\n", text), encoding="utf-8")
 
 

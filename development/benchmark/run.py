@@ -42,16 +42,25 @@ class Plan:
     seconds: float
     starts: int
     quiet_s: float
+    warm_up: bool
+    leave_out: frozenset[str] = frozenset()
 
     @classmethod
     def quick(cls) -> "Plan":
         """Be done in a minute; four rounds are the fewest that can be compared."""
-        return cls(rounds=4, seconds=1.0, starts=1, quiet_s=2.0)
+        return cls(
+            rounds=4,
+            seconds=1.0,
+            starts=1,
+            quiet_s=2.0,
+            warm_up=False,
+            leave_out=frozenset({"sign_in", "half_load", "storm"}),
+        )
 
     @classmethod
     def full(cls) -> "Plan":
         """Take the time to tell small differences from noise."""
-        return cls(rounds=7, seconds=3.0, starts=5, quiet_s=8.0)
+        return cls(rounds=7, seconds=3.0, starts=5, quiet_s=8.0, warm_up=True)
 
 
 def run(stage: Stage, plan: Plan, *, only: Sequence[str] = ()) -> Json:
@@ -70,7 +79,7 @@ def run(stage: Stage, plan: Plan, *, only: Sequence[str] = ()) -> Json:
     }
     result: Json = {"about": _about(plan), "figures": {}}
     for name, measure in chosen.items():
-        if only and name not in only:
+        if name not in only if only else name in plan.leave_out:
             continue
         figure = measure()
         if figure:
@@ -89,7 +98,7 @@ def _against_limit(stage: Stage, plan: Plan, scenario: Scenario) -> Callable[[],
         ours = Load(stage.service.port, scenario.service, stage.directory, scenario.name)
         theirs = Load(stage.limit.port, scenario.limit, stage.directory, scenario.name)
         rounds: dict[str, list[Round]] = {"service": [], "limit": []}
-        for number in range(plan.rounds + 1):
+        for number in range(0 if plan.warm_up else 1, plan.rounds + 1):
             for side, server, load in (
                 ("limit", stage.limit, theirs),
                 ("service", stage.service, ours),
@@ -134,7 +143,7 @@ def _sign_in(stage: Stage, plan: Plan) -> Json:
     load = Load(stage.service.port, sign_ins(stage.people), stage.directory, "sign-in")
     drive = Driver(stage=stage)
     service, limit = [], []
-    for number in range(plan.rounds + 1):
+    for number in range(0 if plan.warm_up else 1, plan.rounds + 1):
         seconds = max(plan.seconds, 1.0)
         bare = float(
             subprocess.run(  # noqa: S603 - our own program
@@ -173,7 +182,7 @@ def _unchanged(stage: Stage, plan: Plan) -> Json:
         "service": Load(stage.service.port, conditional, stage.directory, "unchanged"),
     }
     rounds: dict[str, list[Round]] = {"service": [], "limit": []}
-    for number in range(plan.rounds + 1):
+    for number in range(0 if plan.warm_up else 1, plan.rounds + 1):
         for side, load in loads.items():
             done = drive.round(stage.service, load, seconds=plan.seconds)
             if number:
