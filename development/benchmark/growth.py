@@ -71,11 +71,12 @@ def as_table(points: Sequence[Json]) -> str:
     """Return the results as a table in Markdown."""
     return "\n".join(
         [
-            "| what grows | to | lists/s | p50 | p99 | limit/s |",
-            "|---|---|---|---|---|---|",
+            "| what grows | to | lists/s | p50 | p99 | refused (503) | limit/s |",
+            "|---|---|---|---|---|---|---|",
             *(
                 f"| {each['what']} | {each['size']:,} | {each['service']['per_s']:.0f}"
                 f" | {each['service']['p50_ms']:.1f} ms | {each['service']['p99_ms']:.1f} ms"
+                f" | {each['service']['refused']}"
                 f" | {each['limit']['per_s']:.0f} |"
                 for each in points
             ),
@@ -95,7 +96,7 @@ def _point(
     ):
         load = Load(server.port, requests, running.directory, "growth")
         load.run(seconds=1.0, connections=CONNECTIONS)
-        done = drive.round(server, load, seconds=SECONDS, connections=connections)
+        done = drive.round(server, load, seconds=SECONDS, connections=connections, may_refuse=True)
         point[side] = done.as_json()
     say(f"  {what} {size}: {point}")
     return point

@@ -15,6 +15,8 @@ from typing import Any
 
 from development.outage_report import quantile
 
+TIMEOUT_S = 10
+
 _SCRIPT = Path(__file__).with_name("wrk.lua")
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
@@ -90,6 +92,8 @@ class Load:
             # wrk counts in whole seconds; one thread, as it shares the cores with what it drives.
             command = [
                 *("wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"),
+                # What is slow is to be seen, not left out.
+                *("--timeout", f"{TIMEOUT_S}s"),
                 *("-s", str(_SCRIPT), f"http://127.0.0.1:{self._port}", "--", *settings),
             ]
         else:
