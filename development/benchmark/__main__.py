@@ -13,10 +13,10 @@ from development.benchmark.growth import as_table as growth_table
 from development.benchmark.growth import measure
 from development.benchmark.load import LoadError
 from development.benchmark.report import as_changes, as_table, draw, update_page
-from development.benchmark.run import ROOT, Plan, load_result, run
+from development.benchmark.run import Plan, load_result, run
 from development.benchmark.scenario import WrongAnswerError
 from development.benchmark.stage import stage
-from development.outage import OutageError, say
+from development.outage import ROOT, OutageError, say
 
 CUSTOMERS = 10_000
 PAGE = ROOT / "docs" / "benchmarks.md"

@@ -24,8 +24,8 @@ from development.benchmark.scenario import (
     scenarios,
     sign_ins,
 )
-from development.benchmark.stage import ROOT, Stage, import_seconds, start_seconds
-from development.outage import say
+from development.benchmark.stage import Stage, import_seconds, start_seconds
+from development.outage import ROOT, say
 
 HASHING_CONNECTIONS = 16
 STORM_CONNECTIONS = 8
