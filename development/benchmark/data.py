@@ -52,6 +52,7 @@ def fill(url: str, *, customers: int, favorites: int = FAVORITES) -> Sequence[Pe
         _make_products(connection, now, max(PRODUCTS, favorites + FAVORITES))
         people = _make_customers(connection, customers, password_hash, now)
         connection.execute(_FAVORITES, {"favorites": favorites})
+        connection.execute(_LISTS)
         connection.commit()
         connection.autocommit = True
         connection.execute("VACUUM (ANALYZE)")
@@ -63,6 +64,7 @@ def remove_added(url: str, *, favorites: int = FAVORITES) -> int:
     """Take away what was favorited since the beginning; tell how many."""
     with psycopg.connect(url, autocommit=True) as connection:
         removed = connection.execute("DELETE FROM favorites WHERE product_id > %s", [favorites])
+        connection.execute(_LISTS)
         connection.execute("VACUUM favorites")
         return removed.rowcount
 
@@ -144,4 +146,11 @@ _FAVORITES = """
         title, price, image, rating_rate, rating_count
     FROM customers CROSS JOIN products_cache
     WHERE product_id <= %(favorites)s
+"""
+
+# As the service keeps it: each list knows its size.
+_LISTS = """
+    INSERT INTO favorite_lists (customer_id, version, size)
+    SELECT customer_id, 1, count(*) FROM favorites GROUP BY customer_id
+    ON CONFLICT (customer_id) DO UPDATE SET size = excluded.size
 """

@@ -10,16 +10,15 @@ from development.benchmark.noise import Change, Spread, compared
 WIDTH, LEFT, BAR, GAP, TOP = 860, 250, 24, 18, 64
 
 STYLE = """
-  svg { font: 13px system-ui, sans-serif; color-scheme: light dark; --ink: #24292f;
-        --soft: #6e7781; --line: #d0d7de; --ground: #ffffff; --bar: #0969da; --goal: #1a7f37 }
+  svg { font: 13px system-ui, sans-serif }
+  .ground { fill: #ffffff } text { fill: #24292f } .soft { fill: #6e7781; font-size: 12px }
+  .grid { stroke: #d0d7de } .bar { fill: #0969da } .spread { stroke: #24292f; stroke-width: 2 }
+  .goal { stroke: #1a7f37; stroke-width: 3 }
   @media (prefers-color-scheme: dark) {
-    svg { --ink: #e6edf3; --soft: #8d96a0; --line: #30363d; --ground: #0d1117; --bar: #58a6ff;
-          --goal: #3fb950 }
+    .ground { fill: #0d1117 } text { fill: #e6edf3 } .soft { fill: #8d96a0 }
+    .grid { stroke: #30363d } .bar { fill: #58a6ff } .spread { stroke: #e6edf3 }
+    .goal { stroke: #3fb950 }
   }
-  .ground { fill: var(--ground) } text { fill: var(--ink) }
-  .soft { fill: var(--soft); font-size: 12px } .grid { stroke: var(--line) }
-  .bar { fill: var(--bar) } .spread { stroke: var(--ink); stroke-width: 2 }
-  .goal { stroke: var(--goal); stroke-width: 3 }
 """
 
 Result = Mapping[str, Any]
