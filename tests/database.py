@@ -12,6 +12,9 @@ import psycopg
 from psycopg import sql
 from testcontainers.community.postgres import PostgresContainer
 
+from app.infra.postgres.engine import connector
+from app.infra.postgres.lookup.lanes import Lanes
+from app.infra.postgres.lookup.lookups import PostgresLookups
 from app.infra.postgres.migrate import upgrade
 from development.postgres import EmbeddedPostgres
 
@@ -19,6 +22,12 @@ PATIENT = timedelta(seconds=30)
 """Longer than the service waits: what a test shows must not depend on how busy the machine is."""
 
 _IMAGE = "postgres:18"
+
+
+def postgres_lookups(database_url: str, *, size: int = 4) -> PostgresLookups:
+    """Make lookups that wait as long as tests do; to be closed by the caller."""
+    connect = connector(database_url, patience=PATIENT, statement_timeout=PATIENT)
+    return PostgresLookups(Lanes(connect, size=size, patience=PATIENT))
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ from app.application.use_case.validate_product import ValidatePendingProduct
 from app.application.use_cases import UseCases
 from app.domain.access import ApiKey, PresentedApiKey
 from app.domain.product import CachePolicy
-from app.domain.repository import UnitOfWorkFactory
+from app.domain.repository import Lookups, UnitOfWorkFactory
 from app.domain.session import SessionPolicy
 from app.domain.throttle import AccessThrottles
 
@@ -65,6 +65,7 @@ class Collaborators:
     """
 
     uow: UnitOfWorkFactory
+    lookups: Lookups
     catalog: ProductCatalog
     hasher: PasswordHasher
     tokens: TokenIssuer
@@ -105,10 +106,11 @@ class Rules:
 
 def assemble(have: Collaborators, rules: Rules) -> UseCases:
     """Build every use case."""
-    uow, clock = have.uow, have.clock
+    uow, lookups, clock = have.uow, have.lookups, have.clock
     lagging = have.lagging or uow
     products = ProductReader(
         uow=uow,
+        lookups=lookups,
         lagging=lagging,
         catalog=have.catalog,
         tasks=have.tasks,
@@ -118,7 +120,11 @@ def assemble(have: Collaborators, rules: Rules) -> UseCases:
     )
     return UseCases(
         authenticate=Authenticate(
-            uow=uow, tokens=have.tokens, clock=clock, development_key=rules.development_key
+            uow=uow,
+            lookups=lookups,
+            tokens=have.tokens,
+            clock=clock,
+            development_key=rules.development_key,
         ),
         sign_up=SignUp(
             uow=uow,
@@ -179,8 +185,8 @@ def assemble(have: Collaborators, rules: Rules) -> UseCases:
         ),
         read_favorite=ReadFavorite(uow=uow, products=products),
         remove_favorite=RemoveFavorite(uow=uow, clock=clock),
-        list_favorites=ListFavorites(uow=uow, products=products),
-        contains_favorites=ContainsFavorites(uow=uow),
+        list_favorites=ListFavorites(uow=uow, lookups=lookups, products=products),
+        contains_favorites=ContainsFavorites(lookups=lookups),
         change_favorites=ChangeFavorites(
             uow=uow,
             products=products,
@@ -193,7 +199,7 @@ def assemble(have: Collaborators, rules: Rules) -> UseCases:
             uow=uow, clock=clock, window=rules.undo_window, favorites_max=rules.favorites_max
         ),
         read_favorite_changes=ReadFavoriteChanges(uow=uow, products=products),
-        read_list_version=ReadListVersion(uow=uow),
+        read_list_version=ReadListVersion(lookups=lookups),
         read_profile=ReadProfile(uow=uow, products=products),
         products=products,
         read_price_history=ReadPriceHistory(uow=lagging),

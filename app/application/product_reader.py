@@ -44,7 +44,7 @@ from app.domain.product import (
     ServedFrom,
     UnknownProduct,
 )
-from app.domain.repository import UnitOfWorkFactory
+from app.domain.repository import Lookups, UnitOfWorkFactory
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -92,6 +92,7 @@ class ProductReader:
     """
 
     uow: UnitOfWorkFactory
+    lookups: Lookups
     catalog: ProductCatalog
     tasks: BackgroundTasks
     clock: Clock
@@ -109,8 +110,7 @@ class ProductReader:
         :raises ProductNotFound: if the catalog does not list it
         :raises CatalogUnavailable: if nothing is known of it and the catalog cannot be asked
         """
-        async with self.uow() as work:
-            known = await work.products.get(product_id)
+        known = await self.lookups.find_product(product_id)
         now = self.clock()
         match known:
             case CachedProduct(removed=True):

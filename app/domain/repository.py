@@ -473,3 +473,38 @@ class UnitOfWork(ABC):
 
 
 UnitOfWorkFactory: TypeAlias = Callable[[], UnitOfWork]
+
+
+class Lookups(ABC):
+    """
+    The reads that are asked most, each complete in itself: no unit of work is around them.
+
+    Each tells what was true at one moment after it was asked, as a unit of work would that reads
+    and does nothing else.
+    """
+
+    @abstractmethod
+    async def find_principal(
+        self, session_id: SessionId, *, now: datetime
+    ) -> CustomerPrincipal | None:
+        """Return whose session this is, as `SessionRepository` does."""
+
+    @abstractmethod
+    async def find_product(self, product_id: ProductId) -> CachedProduct | UnknownProduct | None:
+        """Return what is known of a product, as `ProductRepository.get` does."""
+
+    @abstractmethod
+    async def list_version(self, customer_id: CustomerId) -> ListVersion:
+        """Return what a list of favorites depends on, as `FavoriteRepository.version` does."""
+
+    @abstractmethod
+    async def list_newest(
+        self, customer_id: CustomerId, *, limit: int
+    ) -> tuple[ListVersion, Page[FavoriteItem]]:
+        """Return the page with which a customer's favorites begin, and the version it is of."""
+
+    @abstractmethod
+    async def contains(
+        self, customer_id: CustomerId, product_ids: Collection[ProductId]
+    ) -> tuple[ListVersion, frozenset[ProductId]]:
+        """Return which of the products are favorites, and the version of the list."""

@@ -34,7 +34,9 @@ from app.infra.http.rate_limit.shared import create_limiter
 from app.infra.jobs.worker import JobHandlers, JobWorker, WorkerOptions
 from app.infra.logger import configure_logging
 from app.infra.metrics.process import Sampler, process_metrics
-from app.infra.postgres.engine import create_engine, sessions_of
+from app.infra.postgres.engine import connector, create_engine, sessions_of
+from app.infra.postgres.lookup.lanes import Lanes
+from app.infra.postgres.lookup.lookups import PostgresLookups
 from app.infra.postgres.migrate import schema_at_head
 from app.infra.postgres.replica import PATIENCE as REPLICA_PATIENCE
 from app.infra.postgres.replica import Replica
@@ -49,6 +51,9 @@ from app.infra.security.signing_keys import SigningKeys
 from app.infra.security.token import JwtTokenIssuer
 from app.infra.task_manager import TaskManager
 from app.settings import Settings, load_settings
+
+LANES = 4
+"""Connections of one process for lookups, besides those of units of work."""
 
 BACKGROUND_TASKS = 256
 """Calls of the catalog that are under way or waited for in one process, at the most."""
@@ -98,6 +103,19 @@ async def wire(
         statement_timeout=settings.database_pool_timeout,
         transaction_pooler=settings.database_transaction_pooler,
     )
+    lanes = Lanes(
+        connector(
+            database_url(settings),
+            patience=settings.database_pool_timeout,
+            statement_timeout=settings.database_pool_timeout,
+            transaction_pooler=settings.database_transaction_pooler,
+        ),
+        size=LANES,
+        patience=settings.database_pool_timeout,
+        transaction_pooler=settings.database_transaction_pooler,
+    )
+    lookups = PostgresLookups(lanes)
+    pool = cast("QueuePool", engine.pool)
     reader = _replica_engine(settings)
     replica = None if reader is None else Replica(reader, max_lag=settings.database_read_max_lag)
     units = partial(PostgresUnitOfWork, sessions_of(engine), budget=settings.database_pool_timeout)
@@ -117,8 +135,8 @@ async def wire(
         {
             metrics.hashing_queue: lambda: hashing.queue_depth,
             metrics.replica_usable: lambda: float(replica is not None and replica.usable),
-            metrics.connections_in_use: cast("QueuePool", engine.pool).checkedout,
-            metrics.connections_limit: lambda: settings.database_pool_size,
+            metrics.connections_in_use: lambda: pool.checkedout() + lanes.in_use,
+            metrics.connections_limit: lambda: settings.database_pool_size + LANES,
         }
     )
     try:
@@ -129,6 +147,7 @@ async def wire(
             yield assemble(
                 Collaborators(
                     uow=units,
+                    lookups=lookups,
                     lagging=None if replica is None else partial(units, replica=replica),
                     catalog=FakeStoreCatalog(
                         client,
@@ -159,6 +178,7 @@ async def wire(
             readiness.closed()
         if reader is not None:
             await reader.dispose()
+        await lookups.aclose()
         await engine.dispose()
 
 

@@ -1,13 +1,16 @@
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from functools import partial
 
 import pytest
+import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.job import Job, ValidateProduct
 from app.domain.product import ProductId
-from app.domain.repository import UnitOfWorkFactory
+from app.domain.repository import Lookups, UnitOfWorkFactory
+from tests.database import postgres_lookups
+from tests.double.lookups import UnitLookups
 from tests.double.storage import InMemoryStorage
 
 
@@ -18,6 +21,19 @@ def uow(request: pytest.FixtureRequest) -> UnitOfWorkFactory:
         return InMemoryStorage()
     postgres: UnitOfWorkFactory = request.getfixturevalue("postgres_uow")
     return postgres
+
+
+@pytest_asyncio.fixture
+async def lookups(
+    uow: UnitOfWorkFactory, request: pytest.FixtureRequest
+) -> AsyncGenerator[Lookups]:
+    """The lookups that go with the storage."""
+    if isinstance(uow, InMemoryStorage):
+        yield UnitLookups(uow)
+        return
+    lookups = postgres_lookups(request.getfixturevalue("database_url"))
+    yield lookups
+    await lookups.aclose()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from tests import make
 from tests.double.catalog import StubCatalog
 from tests.double.clock import ManualClock
 from tests.double.hasher import PlainHasher
+from tests.double.lookups import UnitLookups
 from tests.double.storage import InMemoryStorage
 from tests.double.tasks import DeferredTasks
 
@@ -57,6 +58,7 @@ class Service:
         self.use_cases = assemble(
             Collaborators(
                 uow=self.storage,
+                lookups=UnitLookups(self.storage),
                 lagging=self.lagging,
                 catalog=self.catalog,
                 hasher=self.hasher,

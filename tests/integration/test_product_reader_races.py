@@ -19,7 +19,7 @@ from app.infra.postgres.engine import create_engine, sessions_of
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from app.infra.task_manager import TaskManager
 from tests import make
-from tests.database import PATIENT
+from tests.database import PATIENT, postgres_lookups
 from tests.double.catalog import StubCatalog
 from tests.double.clock import ManualClock
 
@@ -75,9 +75,12 @@ async def processes(
             engine = create_engine(database_url, pool_size=5, patience=PATIENT)
             stack.push_async_callback(engine.dispose)
             tasks = TaskManager(limit=64, grace=timedelta(seconds=10))
+            lookups = postgres_lookups(database_url, size=2)
+            stack.push_async_callback(lookups.aclose)
             readers.append(
                 ProductReader(
                     uow=partial(PostgresUnitOfWork, sessions_of(engine), budget=PATIENT),
+                    lookups=lookups,
                     catalog=catalog,
                     tasks=await stack.enter_async_context(tasks),
                     clock=clock,

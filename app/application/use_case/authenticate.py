@@ -12,7 +12,7 @@ from app.domain.access import (
     ServicePrincipal,
 )
 from app.domain.outcome import InvalidApiKey, InvalidToken
-from app.domain.repository import UnitOfWorkFactory
+from app.domain.repository import Lookups, UnitOfWorkFactory
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ class Authenticate:
     """
 
     uow: UnitOfWorkFactory
+    lookups: Lookups
     tokens: TokenIssuer
     clock: Clock
     development_key: ApiKey | None = None
@@ -62,8 +63,7 @@ class Authenticate:
                 raise InvalidToken("The API key behind this token has ended")
             # What the key has lost since, the token has lost too.
             return ServicePrincipal(key_id=key.id, scopes=claimed.scopes & key.scopes)
-        async with self.uow() as work:
-            principal = await work.sessions.find_principal(claimed.session_id, now=now)
+        principal = await self.lookups.find_principal(claimed.session_id, now=now)
         return self._same(claimed, principal)
 
     async def by_api_key(self, text: str) -> ServicePrincipal:

@@ -1,10 +1,11 @@
 from dataclasses import dataclass
 
 from app.application.product_reader import ProductReader
-from app.domain.favorite import FavoriteItem, FavoriteQuery
+from app.domain.customer import CustomerId
+from app.domain.favorite import FavoriteItem, FavoriteQuery, ListVersion
 from app.domain.outcome import CustomerNotFound
 from app.domain.page import Page
-from app.domain.repository import UnitOfWorkFactory
+from app.domain.repository import Lookups, UnitOfWorkFactory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,6 +13,7 @@ class ListFavorites:
     """Show a customer's favorites with their products; never waits for the catalog."""
 
     uow: UnitOfWorkFactory
+    lookups: Lookups
     products: ProductReader
 
     async def __call__(self, query: FavoriteQuery) -> Page[FavoriteItem]:
@@ -24,5 +26,27 @@ class ListFavorites:
             page = await work.favorites.list_page(query)
             if not page.items and await work.customers.get(query.customer_id) is None:
                 raise CustomerNotFound("There is no such customer")
-        self.products.refresh_soon([item.cached for item in page.items if item.cached])
+        self._refresh(page)
         return page
+
+    async def newest(
+        self, customer_id: CustomerId, *, limit: int
+    ) -> tuple[ListVersion, Page[FavoriteItem]]:
+        """
+        Return the page with which the list begins, newest first, and the version it is of.
+
+        :raises CustomerNotFound: if there is no such customer
+        """
+        version, page = await self.lookups.list_newest(customer_id, limit=limit)
+        if not page.items:
+            await self._check_exists(customer_id)
+        self._refresh(page)
+        return version, page
+
+    async def _check_exists(self, customer_id: CustomerId) -> None:
+        async with self.uow() as work:
+            if await work.customers.get(customer_id) is None:
+                raise CustomerNotFound("There is no such customer")
+
+    def _refresh(self, page: Page[FavoriteItem]) -> None:
+        self.products.refresh_soon([item.cached for item in page.items if item.cached])

@@ -1,6 +1,7 @@
 """Connections to PostgreSQL, bounded in number and in the time they may take."""
 
 import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -50,21 +51,15 @@ def create_engine(
 
     :raises ValueError: if it is the URL of something else
     """
-    dsn = _dsn(url)
-    statement_s = statement_timeout.total_seconds() if statement_timeout else None
-
-    async def connect() -> Any:
-        return await asyncpg.connect(
-            dsn,
-            connection_class=_Connection,
-            timeout=patience.total_seconds(),
-            command_timeout=statement_s,
-            # SQLAlchemy keeps the prepared statements itself.
-            statement_cache_size=0,
-            server_settings={"application_name": application_name}
-            | ({} if transaction_pooler else _settings(statement_s)),
-        )
-
+    connect = connector(
+        url,
+        application_name=application_name,
+        patience=patience,
+        statement_timeout=statement_timeout,
+        transaction_pooler=transaction_pooler,
+        # SQLAlchemy keeps the prepared statements itself.
+        statements_kept=0,
+    )
     engine = create_async_engine(
         # The URL stays out of the engine, and with it the password out of its `repr` and logs.
         "postgresql+asyncpg://",
@@ -80,6 +75,39 @@ def create_engine(
     event.listen(engine.sync_engine, "checkin", _note_return)
     event.listen(engine.sync_engine, "checkout", _check)
     return engine
+
+
+def connector(
+    url: str,
+    *,
+    application_name: str = "favorites",
+    patience: timedelta = PATIENCE,
+    statement_timeout: timedelta | None = PATIENCE,
+    transaction_pooler: bool = False,
+    statements_kept: int = 20,
+) -> Callable[[], Awaitable[Any]]:
+    """
+    Return what makes one connection, as `create_engine` does.
+
+    Each keeps as many prepared statements, none with a `transaction_pooler`.
+
+    :raises ValueError: if it is the URL of something else
+    """
+    dsn = _dsn(url)
+    statement_s = statement_timeout.total_seconds() if statement_timeout else None
+
+    async def connect() -> Any:
+        return await asyncpg.connect(
+            dsn,
+            connection_class=_Connection,
+            timeout=patience.total_seconds(),
+            command_timeout=statement_s,
+            statement_cache_size=0 if transaction_pooler else statements_kept,
+            server_settings={"application_name": application_name}
+            | ({} if transaction_pooler else _settings(statement_s)),
+        )
+
+    return connect
 
 
 def sessions_of(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:

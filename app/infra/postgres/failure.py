@@ -43,6 +43,7 @@ def storage_failures() -> Generator[None]:
         exc.DBAPIError,
         asyncpg.PostgresError,  # while a connection is prepared SQLAlchemy lets these through
         asyncpg.InterfaceError,
+        asyncpg.InternalClientError,  # the server went away in the middle of something
     ) as error:
         if not _passes(error):
             raise

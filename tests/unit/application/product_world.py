@@ -22,6 +22,7 @@ from app.domain.product import (
 from tests import make
 from tests.double.catalog import StubCatalog
 from tests.double.clock import ManualClock
+from tests.double.lookups import UnitLookups
 from tests.double.storage import InMemoryStorage
 from tests.double.tasks import DeferredTasks
 
@@ -62,6 +63,7 @@ class Process:
         self.observer = CountingObserver()
         self.reader = ProductReader(
             uow=world.storage,
+            lookups=UnitLookups(world.storage),
             catalog=world.catalog,
             tasks=self.tasks,
             clock=world.clock,

@@ -27,11 +27,10 @@ async def favorited(service: Service, customer: Customer, *products: Product) ->
 
 
 async def present(service: Service, customer: Customer, *products: Product) -> set[ProductId]:
-    return set(
-        await service.use_cases.contains_favorites(
-            customer_id=customer.id, product_ids=[product.id for product in products]
-        )
+    _, contained = await service.use_cases.contains_favorites(
+        customer_id=customer.id, product_ids=[product.id for product in products]
     )
+    return set(contained)
 
 
 class TestChangeFavorites:

@@ -17,6 +17,7 @@ from app.domain.outcome import CatalogUnavailable, ProductNotFound
 from app.domain.product import CachedProduct, Product, ProductId, ProductQuery, ProductReading
 from tests import make
 from tests.double.clock import ManualClock
+from tests.double.lookups import UnitLookups
 from tests.double.storage import InMemoryStorage
 from tests.double.tasks import DeferredTasks
 from tests.unit.application.product_world import POLICY, turns
@@ -88,6 +89,7 @@ class ReadingThroughTheCache(RuleBasedStateMachine):
         self.readers = [
             ProductReader(
                 uow=self.storage,
+                lookups=UnitLookups(self.storage),
                 catalog=self.catalog,
                 tasks=tasks,
                 clock=self.clock,

@@ -166,7 +166,7 @@ async def contains_favorites(
     """Ask for the hearts of a page of products at once."""
 
     async def hearts() -> ContainsOut:
-        found = await use_case(customer_id=customer_id, product_ids=product_ids)
+        _, found = await use_case(customer_id=customer_id, product_ids=product_ids)
         return ContainsOut(items={str(each): each in found for each in product_ids})
 
     return await revalidation.answer(hearts)

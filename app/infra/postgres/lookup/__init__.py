@@ -1,0 +1,1 @@
+"""What is asked most, by one statement for many requests at once."""

@@ -1,0 +1,86 @@
+"""Questions of one kind that are asked at the same time, answered together."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Batch(Generic[K, V]):
+    """
+    Collects questions while others are being answered, and asks what has come together at once.
+
+    Nobody waits for company: while there is little to do every question goes alone, and the more
+    there is to do the more of them share a statement (as commits do in PostgreSQL). What was asked
+    is asked of the database after that, never before: an answer is as new as one of one's own.
+
+    `ask_all` returns what it found; a key that is left out has the answer None. What it raises is
+    raised to all that it was asked for. At most `at_once` calls of it are under way, each with at
+    most `most` keys.
+    """
+
+    def __init__(
+        self,
+        ask_all: Callable[[Collection[K]], Awaitable[Mapping[K, V]]],
+        *,
+        at_once: int = 2,
+        most: int = 100,
+    ) -> None:
+        self._ask_all = ask_all
+        self._at_once = at_once
+        self._most = most
+        self._waiting: dict[K, list[asyncio.Future[V | None]]] = {}
+        # Strong references: the event loop's own are weak.
+        self._workers: set[asyncio.Task[None]] = set()
+
+    def ask(self, key: K) -> "asyncio.Future[V | None]":
+        """Ask one question; whoever stops waiting for the answer disturbs nobody."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[V | None] = loop.create_future()
+        self._waiting.setdefault(key, []).append(answer)
+        if len(self._workers) < self._at_once:
+            # It begins when everything that has arrived by now has been read.
+            worker = loop.create_task(self._work(), name="lookup")
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        return answer
+
+    async def _work(self) -> None:
+        while self._waiting:
+            await self._answer(self._take())
+
+    def _take(self) -> Mapping[K, list["asyncio.Future[V | None]"]]:
+        if len(self._waiting) <= self._most:
+            taken, self._waiting = self._waiting, {}
+            return taken
+        return {key: self._waiting.pop(key) for key in list(self._waiting)[: self._most]}
+
+    async def _answer(self, asked: Mapping[K, list["asyncio.Future[V | None]"]]) -> None:
+        try:
+            found = await self._ask_all(asked.keys())
+        except asyncio.CancelledError:
+            for waiting in asked.values():
+                for answer in waiting:
+                    answer.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+            for waiting in asked.values():
+                for answer in waiting:
+                    if not answer.done():
+                        answer.set_exception(error)
+            return
+        for key, waiting in asked.items():
+            value = found.get(key)
+            for answer in waiting:
+                if not answer.done():
+                    answer.set_result(value)
+
+    async def aclose(self) -> None:
+        """Give up what is under way."""
+        for worker in list(self._workers):
+            worker.cancel()
+            with suppress(asyncio.CancelledError):
+                await worker
