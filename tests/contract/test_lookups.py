@@ -88,9 +88,7 @@ class TestLookupsOfFavorites:
         assert len(await expect_list(uow, lookups, customer.id)) == 6
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 100])
-    async def test_of_pages(
-        self, uow: UnitOfWorkFactory, lookups: Lookups, limit: int
-    ) -> None:
+    async def test_of_pages(self, uow: UnitOfWorkFactory, lookups: Lookups, limit: int) -> None:
         customer = await stored_customer(uow)
         # Ties are ordered by product.
         await favored(
@@ -162,21 +160,17 @@ class TestLookupsOfProducts:
         ids = [product.id, absent, claimed, make.product_id()]
         for _ in range(2):
             looked_up = await asyncio.gather(*map(lookups.find_product, ids))
-            assert looked_up == [
-                await see(uow, lambda work, id_=each: work.products.get(id_)) for each in ids
-            ]
+            async with uow() as work:
+                assert looked_up == [await work.products.get(each) for each in ids]
 
     async def test_see_every_change(self, uow: UnitOfWorkFactory, lookups: Lookups) -> None:
         product = make.product(title="Casaco")
         assert await lookups.find_product(product.id) is None
         for title, age in (("Casaco", 0), ("Casaco novo", 1), ("Casaco", 2)):
             version = replace(product, title=title)
-            await do(
-                uow,
-                lambda work, it=version, at=NOW + age * MINUTE: work.products.store(
-                    [it], asked_at=at
-                ),
-            )
+            async with uow() as work:
+                await work.products.store([version], asked_at=NOW + age * MINUTE)
+                await work.commit()
             found = await lookups.find_product(product.id)
             assert found == await see(uow, lambda work: work.products.get(product.id))
             assert getattr(found, "product", None) == version
@@ -192,9 +186,8 @@ class TestLookupsOfSessions:
         await do(uow, lambda work: work.sessions.add(session, token))
         over = min(session.idle_expires_at, session.expires_at)
         for now in (NOW, over - TICK, over, over + HOUR):
-            expected = await see(
-                uow, lambda work, at=now: work.sessions.find_principal(session.id, now=at)
-            )
+            async with uow() as work:
+                expected = await work.sessions.find_principal(session.id, now=now)
             assert (expected is None) == (now >= over)
             assert await lookups.find_principal(session.id, now=now) == expected
         assert await lookups.find_principal(SessionId(make.uuid()), now=NOW) is None

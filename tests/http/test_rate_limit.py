@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from app.domain.access import Scope
 from app.domain.throttle import ThrottleRule
-from app.infra.http.rate_limit.limiter import Admission, RateLimiter, WindowLimiter
-from app.infra.http.rate_limit.memory import ProcessStorage
+from app.infra.http.rate_limit.limiter import Admission, RateLimiter
+from app.infra.http.rate_limit.memory import ProcessLimiter
 from app.infra.http.rate_limit.shared import create_limiter
 from tests.double.service import Service
 from tests.http.client import API_KEY, api_key, bearer, build, connect
@@ -58,7 +58,7 @@ def seconds() -> Seconds:
 @pytest.fixture
 def api(service: Service, seconds: Seconds) -> FastAPI:
     """The application with a limit of three requests a minute."""
-    limiter = WindowLimiter(ProcessStorage(seconds), RULE, clock=seconds)
+    limiter = ProcessLimiter(RULE, clock=seconds)
     return build(service, limiter=limiter)
 
 
@@ -219,12 +219,11 @@ class TestIdentity:
         assert await statuses(client, "/customers", 1, key) == [ALLOWED]
 
 
-class TestProcessStorage:
+class TestProcessLimiter:
     async def test_forgets_those_who_stay_away(self, seconds: Seconds) -> None:
-        storage = ProcessStorage(seconds)
-        limiter = WindowLimiter(storage, RULE, clock=seconds)
+        limiter = ProcessLimiter(RULE, clock=seconds)
         for number in range(100):
             await limiter.admit(f"ip:{number}")
         seconds.now += 60
         await limiter.admit("ip:0")
-        assert len(storage) == 1
+        assert len(limiter) == 1

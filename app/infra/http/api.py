@@ -15,17 +15,13 @@ from app.domain.outcome import DomainError
 from app.infra.http import openapi, problem_page
 from app.infra.http.docs import add_docs
 from app.infra.http.methods import allowing
-from app.infra.http.middleware.access_log import AccessLog
 from app.infra.http.middleware.body_limit import BodyLimit
-from app.infra.http.middleware.client_address import ClientAddress
 from app.infra.http.middleware.cors import Cors
 from app.infra.http.middleware.cross_site import RefuseCrossSite
+from app.infra.http.middleware.envelope import Envelope
 from app.infra.http.middleware.error_boundary import ErrorBoundary
 from app.infra.http.middleware.head import HeadAsGet
-from app.infra.http.middleware.measure import Measure
 from app.infra.http.middleware.rate_limit import RateLimit
-from app.infra.http.middleware.request_id import RequestId
-from app.infra.http.middleware.security_headers import SecurityHeaders
 from app.infra.http.middleware.target import CheckTarget
 from app.infra.http.options import HttpOptions
 from app.infra.http.paging import CursorCodec
@@ -93,20 +89,20 @@ def _middleware(options: HttpOptions) -> list[Middleware]:
     """
     Return the layers around the routes, the outermost first.
 
-    The id comes first, since everything logs it; the log line is about the answer as it leaves;
-    headers are on refusals too; requests are counted before anything is done for them; what else
-    refuses stands inside the boundary that words refusals, and the body is read last, when nothing
-    else speaks against the request.
+    The envelope is about the answer as it leaves, refusals included; requests are counted before
+    anything is done for them; what else refuses stands inside the boundary that words refusals,
+    and the body is read last, when nothing else speaks against the request.
     """
     cors = Middleware(
         Cors, allowed_origins=options.allowed_origins, api_key_header=options.api_key_header
     )
     return [
-        Middleware(RequestId),
-        Middleware(AccessLog),
-        Middleware(Measure, observe=options.observe),
-        Middleware(ClientAddress, trusted=options.trusted_proxies),
-        Middleware(SecurityHeaders, https_only=options.cookie_secure),
+        Middleware(
+            Envelope,
+            observe=options.observe,
+            trusted_proxies=options.trusted_proxies,
+            https_only=options.cookie_secure,
+        ),
         *([cors] if options.allowed_origins else []),
         *(
             [Middleware(RateLimit, limiter=options.limiter, recognize=recognized)]

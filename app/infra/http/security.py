@@ -17,6 +17,7 @@ from uuid import UUID
 import structlog
 from fastapi import Depends, Path, Request
 from pydantic import BeforeValidator, WithJsonSchema
+from starlette.types import Scope as AsgiScope
 
 from app.domain.access import CustomerPrincipal, Principal, Scope, ServicePrincipal
 from app.domain.customer import CustomerId
@@ -42,72 +43,105 @@ REFRESH_COOKIE = "refresh_token"
 
 async def authenticated(request: Request) -> Principal:
     """
+    Return who asks; for FastAPI's dependencies.
+
+    :raises NotAuthenticated: as `authenticate` does
+    """
+    return await authenticate(request.scope)
+
+
+async def authenticate(scope: AsgiScope) -> Principal:
+    """
     Return who asks.
 
     :raises MissingCredentials: if the request shows no credentials
     :raises InvalidToken: if a token is not valid, or several credentials are shown that differ
     :raises InvalidApiKey: if an API key is not valid
     """
-    token, key = _shown(request)
+    token, key = _shown(scope)
     principal: Principal
     if token is not None:
-        principal = await wired(request).authenticate.confirmed(_claimed(request, token))
+        principal = await wired(scope).authenticate.confirmed(_claimed(scope, token))
     elif key is not None:
-        principal = await _holder(request, key)
+        principal = await _holder(scope, key)
     else:
         raise MissingCredentials("Sign in, or send an API key.")
-    request.state.principal = principal
+    scope["state"]["principal"] = principal
     return principal
 
 
-async def recognized(request: Request) -> Principal | None:
+async def recognized(scope: AsgiScope) -> Principal | None:
     """
     Return in whose name a request is counted; None without credentials, or with wrong ones.
 
     Of a token only the signature is checked, which asks nobody: whether its session holds is left
-    to `authenticated`. A key has to be looked up. Neither is done twice.
+    to `authenticate`. A key has to be looked up. Neither is done twice.
     """
     try:
-        token, key = _shown(request)
-        if token is not None:
-            return _claimed(request, token)
-        return None if key is None else await _holder(request, key)
+        claimed = claimed_by(scope)
+        if claimed is not None:
+            return claimed
+        _, key = _shown(scope)
+        return None if key is None else await _holder(scope, key)
     except NotAuthenticated:
         return None
 
 
-def _shown(request: Request) -> tuple[str | None, str | None]:
+def claimed_by(scope: AsgiScope) -> Principal | None:
+    """
+    Return in whose name a request claims to be made by a token of ours; None without a token.
+
+    :raises InvalidToken: if the token is not valid, or several credentials are shown that differ
+    """
+    token, _ = _shown(scope)
+    return None if token is None else _claimed(scope, token)
+
+
+def _shown(scope: AsgiScope) -> tuple[str | None, str | None]:
     """Return the token or the API key that a request shows, if any, but never both."""
-    tokens = {*_bearer_tokens(request)}
-    keys = set(request.headers.getlist(request.app.state.options.api_key_header))
+    state = scope["state"]
+    shown: tuple[str | None, str | None] | None = state.get("shown")
+    if shown is None:
+        shown = state["shown"] = _find_shown(scope)
+    return shown
+
+
+def _find_shown(scope: AsgiScope) -> tuple[str | None, str | None]:
+    key_header = scope["app"].state.options.api_key_header.lower().encode()
+    tokens, keys = set(), set()
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            tokens.add(_bearer_token(value.decode("latin-1")))
+        elif name == key_header:
+            keys.add(value.decode("latin-1"))
     if not tokens and not keys:
-        tokens = {*cookie_values(request, ACCESS_COOKIE)}
+        tokens = {*cookie_values(scope, ACCESS_COOKIE)}
     if len(tokens) + len(keys) > 1:
         raise InvalidToken("The request shows several credentials that differ.")
     return next(iter(tokens), None), next(iter(keys), None)
 
 
-def _claimed(request: Request, token: str) -> Principal:
-    known: Principal | None = getattr(request.state, "claimed", None)
+def _claimed(scope: AsgiScope, token: str) -> Principal:
+    known: Principal | None = scope["state"].get("claimed")
     if known is None:
-        known = request.state.claimed = wired(request).authenticate.claimed_by(token)
+        known = scope["state"]["claimed"] = wired(scope).authenticate.claimed_by(token)
     return known
 
 
-async def _holder(request: Request, key: str) -> ServicePrincipal:
-    known: ServicePrincipal | InvalidApiKey | None = getattr(request.state, "key_holder", None)
+async def _holder(scope: AsgiScope, key: str) -> ServicePrincipal:
+    known: ServicePrincipal | InvalidApiKey | None = scope["state"].get("key_holder")
     if known is None:
         try:
-            known = await wired(request).authenticate.by_api_key(key)
+            known = await wired(scope).authenticate.by_api_key(key)
         except InvalidApiKey as refusal:
             known = refusal
-        request.state.key_holder = known
+        scope["state"]["key_holder"] = known
     if isinstance(known, InvalidApiKey):
         raise known
     return known
 
 
-def cookie_values(request: Request, name: str) -> list[str]:
+def cookie_values(scope: AsgiScope, name: str) -> list[str]:
     """
     Return the values of all cookies of a name.
 
@@ -116,20 +150,18 @@ def cookie_values(request: Request, name: str) -> list[str]:
     """
     pairs = (
         pair.strip().partition("=")
-        for header in request.headers.getlist("cookie")
-        for pair in header.split(";")
+        for header, value in scope["headers"]
+        if header == b"cookie"
+        for pair in value.decode("latin-1").split(";")
     )
     return [value.strip().strip('"') for key, _, value in pairs if key.strip() == name]
 
 
-def _bearer_tokens(request: Request) -> list[str]:
-    tokens = []
-    for header in request.headers.getlist("authorization"):
-        scheme, _, token = header.strip().partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            raise InvalidToken("`Authorization` has to be of the scheme Bearer.")
-        tokens.append(token.strip())
-    return tokens
+def _bearer_token(header: str) -> str:
+    scheme, _, token = header.strip().partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise InvalidToken("`Authorization` has to be of the scheme Bearer.")
+    return token.strip()
 
 
 Authenticated = Annotated[Principal, Depends(authenticated)]

@@ -31,16 +31,30 @@ class RequestMetrics:
             buckets=REQUEST_BUCKETS_S,
             registry=registry,
         )
+        # The library makes the key of a series anew each time it is asked for it.
+        self._series: dict[tuple[str, str | None, int | None], tuple[Counter, Histogram]] = {}
 
     def __call__(
         self, *, method: str, route: str | None, status: int | None, duration_s: float
     ) -> None:
         """Count one request."""
         known = method if method in METHODS else "other"
+        series = self._series.get((known, route, status))
+        if series is None:
+            series = self._series[known, route, status] = self._find(known, route, status)
+        requests, duration = series
+        requests.inc()
+        duration.observe(duration_s)
+
+    def _find(
+        self, method: str, route: str | None, status: int | None
+    ) -> tuple[Counter, Histogram]:
         template = NO_ROUTE if route is None else route
         answer = NO_ANSWER if status is None else f"{status // 100}xx"
-        self._requests.labels(known, template, answer).inc()
-        self._duration.labels(known, template).observe(duration_s)
+        return (
+            self._requests.labels(method, template, answer),
+            self._duration.labels(method, template),
+        )
 
 
 class JobMetrics:

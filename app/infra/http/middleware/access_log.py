@@ -4,33 +4,34 @@ from typing import Any
 
 import structlog
 from starlette.types import Scope
-from typing_extensions import override
 
 from app.domain.access import CustomerPrincipal, ServicePrincipal
-from app.infra.http.middleware.timed import Timed, route_template
 
 logger = structlog.stdlib.get_logger(__name__)
 
 
-class AccessLog(Timed):
+def log_request(scope: Scope, *, method: str, status: int | None, duration_s: float) -> None:
     """
-    Log every request when it has been answered: method, route, status, duration in milliseconds.
+    Log a request that has been answered, or given up: method, route, status, milliseconds.
 
     The route's template is logged and neither path nor query: both are the client's words, and
     filters hold e-mail addresses.
     """
+    logger.info(
+        "http_request",
+        method=method,
+        route=route_template(scope),
+        status=status,
+        duration_ms=round(duration_s * 1000, 2),
+        client_ip=scope["state"].get("client_ip"),
+        **_principal_ids(scope),
+    )
 
-    @override
-    def _ended(self, scope: Scope, *, method: str, status: int | None, duration_s: float) -> None:
-        logger.info(
-            "http_request",
-            method=method,
-            route=route_template(scope),
-            status=status,
-            duration_ms=round(duration_s * 1000, 2),
-            client_ip=scope["state"].get("client_ip"),
-            **_principal_ids(scope),
-        )
+
+def route_template(scope: Scope) -> str | None:
+    """Return the path of the route that answered, with its parameters' names; None without one."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else None
 
 
 def _principal_ids(scope: Scope) -> dict[str, Any]:

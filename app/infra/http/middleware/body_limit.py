@@ -5,6 +5,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.infra.http.problem import BodyTooLarge
 
+_ANNOUNCE = (b"content-length", b"transfer-encoding")
 _DRAINED_AT_MOST = 1024 * 1024
 
 
@@ -24,10 +25,10 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
-        if "content-length" not in headers and "transfer-encoding" not in headers:
+        if scope["type"] != "http" or not any(name in _ANNOUNCE for name, _ in scope["headers"]):
             await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
         declared = headers.get("content-length", "")
         # The server has checked the header's form; int() would refuse thousands of digits.
         if len(declared) > 15 or (declared.isdecimal() and int(declared) > _DRAINED_AT_MOST):

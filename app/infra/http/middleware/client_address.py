@@ -1,6 +1,7 @@
 """The address a request really comes from."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -10,14 +11,14 @@ from ipaddress import (
 )
 from typing import TypeAlias, cast
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
 UNKNOWN = "unknown"
+
+_KNOWN_AGAIN_MAX = 100
 
 
 def client_ip(request: Request) -> str:
@@ -25,40 +26,44 @@ def client_ip(request: Request) -> str:
     return cast(str, request.state.client_ip)
 
 
-class ClientAddress:
+def find_client(
+    peer: tuple[str, int] | None, forwarded_for: Sequence[bytes], *, trusted: tuple[Network, ...]
+) -> str:
     """
     Find out the client's address, believing `X-Forwarded-For` only as far as proxies wrote it.
 
     Each proxy appends whom it got the request from, so the list is read from its end: the first
     address that is no trusted proxy is the client. What stands before it is the client's claim.
     """
+    host = peer[0] if peer else UNKNOWN
+    if not forwarded_for or not trusted:
+        return _plain(host)
+    hops = b",".join(forwarded_for)
+    # What is long is nothing that comes again, and would fill the memory.
+    find = _forwarded if len(hops) <= _KNOWN_AGAIN_MAX else _forwarded.__wrapped__
+    return find(host, hops, trusted)
 
-    def __init__(self, app: ASGIApp, *, trusted: Sequence[Network]) -> None:
-        self._app = app
-        self._trusted = trusted
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] == "http":
-            scope["state"]["client_ip"] = self._find(scope)
-        await self._app(scope, receive, send)
+@lru_cache(maxsize=1024)
+def _plain(host: str) -> str:
+    address = _parse(host)
+    return UNKNOWN if address is None else str(address)
 
-    def _find(self, scope: Scope) -> str:
-        peer = _parse((scope.get("client") or (UNKNOWN, 0))[0])
-        if peer is None:
-            return UNKNOWN
-        client = peer
-        hops = ",".join(Headers(scope=scope).getlist("x-forwarded-for")).split(",")
-        while self._is_trusted(client) and hops:
-            # What cannot be read is no address a trusted proxy wrote; nor is what stands before.
-            earlier = _parse(hops.pop())
-            if earlier is None:
-                break
-            client = earlier
-        return str(client)
 
-    def _is_trusted(self, address: Address) -> bool:
-        return any(address in network for network in self._trusted)
+# Proxies and clients come again and again; what a client may invent is bounded in number.
+@lru_cache(maxsize=1024)
+def _forwarded(host: str, forwarded_for: bytes, trusted: tuple[Network, ...]) -> str:
+    client = _parse(host)
+    if client is None:
+        return UNKNOWN
+    hops = forwarded_for.decode("latin-1").split(",")
+    while hops and any(client in network for network in trusted):
+        # What cannot be read is no address a trusted proxy wrote; nor is what stands before.
+        earlier = _parse(hops.pop())
+        if earlier is None:
+            break
+        client = earlier
+    return str(client)
 
 
 def _parse(text: str) -> Address | None:

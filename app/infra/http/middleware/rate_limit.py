@@ -7,17 +7,16 @@ what is left of it (`r`) and in how many seconds there is more (`t`).
 
 import math
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.domain.access import CustomerPrincipal, Principal, ServicePrincipal
 from app.domain.outcome import DomainError, RateLimited
-from app.infra.http.middleware.client_address import UNKNOWN, client_ip
+from app.infra.http.middleware.client_address import UNKNOWN
 from app.infra.http.problem import problem_response
-from app.infra.http.rate_limit.limiter import Admission, RateLimiter
+from app.infra.http.rate_limit.limiter import RateLimiter
 
 POLICY = "default"
 UNCOUNTED = ("/health", "/docs", "/redoc", "/openapi.json", "/problems")
@@ -37,14 +36,15 @@ class RateLimit:
         app: ASGIApp,
         *,
         limiter: RateLimiter,
-        recognize: Callable[[Request], Awaitable[Principal | None]],
+        recognize: Callable[[Scope], Awaitable[Principal | None]],
     ) -> None:
         self._app = app
         self._limiter = limiter
         self._recognize = recognize
         rule = limiter.rule
         window_s = math.ceil(rule.window.total_seconds())
-        self._policy = f'"{POLICY}";q={rule.limit};w={window_s}'
+        policy = f'"{POLICY}";q={rule.limit};w={window_s}'
+        self._policy = (b"ratelimit-policy", policy.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -52,46 +52,38 @@ class RateLimit:
             await self._app(scope, receive, send)
             return
         try:
-            admission = await self._admit(Request(scope))
+            admission = await self._limiter.admit(await self._key(scope))
         except DomainError as problem:
             await problem_response(scope, problem)(scope, receive, send)
             return
-        send = self._telling(admission, send)
+        # As Retry-After, which is never 0.
+        reset_s = max(1, math.ceil(admission.reset.total_seconds()))
+        left = f'"{POLICY}";r={admission.remaining};t={reset_s}'
+        scope["state"]["fields"] += (self._policy, (b"ratelimit", left.encode()))
         if admission.accepted:
             await self._app(scope, receive, send)
         else:
             refusal = RateLimited("Too many requests", retry_after=admission.reset)
             await problem_response(scope, refusal)(scope, receive, send)
 
-    async def _admit(self, request: Request) -> Admission:
-        match await self._recognize(request):
+    async def _key(self, scope: Scope) -> str:
+        match await self._recognize(scope):
             case CustomerPrincipal(customer_id=customer_id):
-                key = f"customer:{customer_id}"
+                return f"customer:{customer_id}"
             case ServicePrincipal(key_id=key_id):
-                key = f"key:{key_id}"
+                return f"key:{key_id}"
             case None:
-                key = f"ip:{_network(client_ip(request))}"
-        return await self._limiter.admit(key)
-
-    def _telling(self, admission: Admission, send: Send) -> Send:
-        # As Retry-After, which is never 0.
-        reset_s = max(1, math.ceil(admission.reset.total_seconds()))
-        left = f'"{POLICY}";r={admission.remaining};t={reset_s}'
-
-        async def send_with_fields(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["RateLimit-Policy"] = self._policy
-                headers["RateLimit"] = left
-            await send(message)
-
-        return send_with_fields
+                return f"ip:{_network(scope['state']['client_ip'])}"
 
 
 def _is_uncounted(path: str) -> bool:
-    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in UNCOUNTED)
+    # Most paths do not begin so, which one look tells.
+    return path.startswith(UNCOUNTED) and any(
+        path == prefix or path.startswith(f"{prefix}/") for prefix in UNCOUNTED
+    )
 
 
+@lru_cache(maxsize=1024)
 def _network(address: str) -> str:
     if address == UNKNOWN:
         return address

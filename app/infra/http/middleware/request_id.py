@@ -1,17 +1,17 @@
 """The id by which a request is found again in every log."""
 
 import re
+from collections.abc import Sequence
 from contextvars import ContextVar
+from os import urandom
 from typing import cast
-from uuid import uuid4
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
+from starlette.types import Scope
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
 HEADER = "X-Request-ID"
 
-_ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+_ACCEPTABLE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _current: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
@@ -25,30 +25,25 @@ def request_id_of(scope: Scope) -> str:
     return cast(str, scope.get("state", {}).get("request_id", ""))
 
 
-class RequestId:
-    """Take over an acceptable `X-Request-ID` or make a new one, and echo it."""
+def choose_request_id(sent: Sequence[bytes]) -> str:
+    """Take over the one acceptable id that was sent, or make a new one."""
+    if len(sent) == 1 and _ACCEPTABLE.fullmatch(sent[0]) is not None:
+        return sent[0].decode()
+    return urandom(16).hex()
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        sent = Headers(scope=scope).getlist(HEADER)
-        acceptable = len(sent) == 1 and _ACCEPTABLE.fullmatch(sent[0]) is not None
-        request_id = sent[0] if acceptable else uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+class RequestIdBound:
+    """Everything that is logged meanwhile carries the id."""
 
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = request_id
-            await send(message)
+    __slots__ = ("_id", "_logged", "_token")
 
-        token = _current.set(request_id)
-        try:
-            with bound_contextvars(request_id=request_id):
-                await self._app(scope, receive, send_with_id)
-        finally:
-            _current.reset(token)
+    def __init__(self, request_id: str) -> None:
+        self._id = request_id
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._id)
+        self._logged = bind_contextvars(request_id=self._id)
+
+    def __exit__(self, *_: object) -> None:
+        reset_contextvars(**self._logged)
+        _current.reset(self._token)

@@ -27,6 +27,8 @@ class CheckTarget:
 
 
 def _check(encoded: bytes, part: str) -> None:
+    if b"%" not in encoded and encoded.isascii() and b"\0" not in encoded:
+        return
     try:
         text = unquote_to_bytes(encoded).decode()
     except UnicodeDecodeError as error:

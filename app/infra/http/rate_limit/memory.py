@@ -1,49 +1,61 @@
 """Counting in this process."""
 
+import math
 import time
-from collections import OrderedDict, deque
+from array import array
+from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Callable
+from datetime import timedelta
 
-from limits.aio.storage import MemoryStorage
 from typing_extensions import override
 
+from app.domain.throttle import ThrottleRule
+from app.infra.http.rate_limit.limiter import Admission, RateLimiter
 
-class ProcessStorage(MemoryStorage):
+
+class ProcessLimiter(RateLimiter):
     """
-    The moving window of `limits`, made for many keys.
+    A window that moves with each request, as `WindowLimiter` has it, for many keys.
 
-    The storage it stands for looks for what has expired on every request, in a task that goes over
-    all keys and enters a thread for each. Here each request throws away what it comes upon, so
-    that the cost does not grow with the number of keys, and memory is bounded by the requests
-    within one window.
+    The storage that `limits` has for this looks for what has expired on every request, in a task
+    that goes over all keys and enters a thread for each. Here each request throws away what it
+    comes upon, so that the cost does not grow with the number of keys, and memory is bounded by
+    the requests within about one window, eight bytes each.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        super().__init__()
+    def __init__(self, rule: ThrottleRule, *, clock: Callable[[], float] = time.time) -> None:
+        self.rule = rule
+        self._window_s = math.ceil(rule.window.total_seconds())
         self._clock = clock
-        # Those who asked last are at the end.
-        self._requests: OrderedDict[str, deque[float]] = OrderedDict()
+        # When each key asked, in order; those who asked last are at the end.
+        self._requests: OrderedDict[str, array[float]] = OrderedDict()
 
     @override
-    async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+    async def admit(self, key: str) -> Admission:
         now = self._clock()
-        self._forget(now - expiry)
-        requests = self._requests.setdefault(key, deque())
-        self._requests.move_to_end(key)
-        _drop(requests, until=now - expiry)
-        accepted = len(requests) + amount <= limit
-        if accepted:
-            requests.extend([now] * amount)
-        return accepted
-
-    @override
-    async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        now = self._clock()
+        since = now - self._window_s
+        self._forget(since)
         requests = self._requests.get(key)
         if requests is None:
-            return now, 0
-        _drop(requests, until=now - expiry)
-        return (requests[0] if requests else now), len(requests)
+            requests = self._requests[key] = array("d")
+        else:
+            self._requests.move_to_end(key)
+        over = bisect_right(requests, since)
+        if 2 * over > len(requests):
+            # Only then, so that what is moved up has been paid for by what is dropped.
+            del requests[:over]
+            over = 0
+        counted = len(requests) - over
+        accepted = counted < self.rule.limit
+        if accepted:
+            requests.append(now)
+            counted += 1
+        return Admission(
+            accepted=accepted,
+            remaining=self.rule.limit - counted,
+            reset=timedelta(seconds=max(0.0, requests[over] - since)),
+        )
 
     def __len__(self) -> int:
         """Return how many keys are held."""
@@ -52,12 +64,6 @@ class ProcessStorage(MemoryStorage):
     def _forget(self, until: float) -> None:
         while self._requests:
             key, requests = next(iter(self._requests.items()))
-            _drop(requests, until=until)
-            if requests:
+            if requests[-1] > until:
                 return
             del self._requests[key]
-
-
-def _drop(requests: deque[float], *, until: float) -> None:
-    while requests and requests[0] <= until:
-        requests.popleft()

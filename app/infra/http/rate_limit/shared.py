@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from app.domain.throttle import ThrottleRule
 from app.infra.http.rate_limit.limiter import Admission, RateLimiter, WindowLimiter
-from app.infra.http.rate_limit.memory import ProcessStorage
+from app.infra.http.rate_limit.memory import ProcessLimiter
 
 PATIENCE = timedelta(milliseconds=100)
 PAUSE = timedelta(seconds=1)
@@ -60,7 +60,7 @@ class RedisLimiter(RateLimiter):
             connection_pool=self._pool,  # type: ignore[arg-type]  # passed on to redis-py
         )
         self._shared = WindowLimiter(storage, rule)
-        self._own = WindowLimiter(ProcessStorage(), rule)
+        self._own = ProcessLimiter(rule)
         self._patience = patience
         self._pause = pause
         self._monotonic = monotonic
@@ -104,4 +104,4 @@ def create_limiter(rule: ThrottleRule | None, *, redis_url: str | None) -> RateL
         return None
     if redis_url is not None:
         return RedisLimiter(redis_url, rule)
-    return WindowLimiter(ProcessStorage(), rule)
+    return ProcessLimiter(rule)

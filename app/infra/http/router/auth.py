@@ -153,7 +153,7 @@ async def sign_in(
         password=body.password,
         ip=client_ip(request),
         device=request.headers.get("user-agent", ""),
-        device_token=next(iter(cookie_values(request, DEVICE_COOKIE)), None),
+        device_token=next(iter(cookie_values(request.scope, DEVICE_COOKIE)), None),
     )
     return _welcome(request, response, signed_in)
 
@@ -167,7 +167,7 @@ async def presented_refresh_token(request: Request, body: RefreshIn | None = Non
     """
     if body is not None:
         return body.refresh_token
-    shown = set(cookie_values(request, REFRESH_COOKIE))
+    shown = set(cookie_values(request.scope, REFRESH_COOKIE))
     if not shown:
         raise MissingCredentials("Send the cookie of sign-in, or `refresh_token` in the body.")
     if len(shown) > 1:
@@ -244,7 +244,7 @@ async def exchange_api_key(
     use_case: Annotated[ExchangeApiKey, Depends(use(lambda all_: all_.exchange_api_key))],
 ) -> TokenOut:
     """Get a short-lived Bearer token with the key's scopes, so that the key need not travel."""
-    principal = await wired(request).authenticate.by_api_key(api_key)
+    principal = await wired(request.scope).authenticate.by_api_key(api_key)
     request.state.principal = principal
     token = await use_case(principal=principal)
     return TokenOut(

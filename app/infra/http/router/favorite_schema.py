@@ -17,7 +17,7 @@ IsStale: TypeAlias = Callable[[CachedProduct], bool]
 
 async def staleness(request: Request) -> IsStale:
     """Return what tells whether a newer copy of a product is due, at this moment."""
-    products = wired(request).products
+    products = wired(request.scope).products
     now = products.clock()
     return lambda cached: cached.freshness(products.policy, now=now) is not Freshness.FRESH
 

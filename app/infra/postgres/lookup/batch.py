@@ -1,7 +1,7 @@
 """Questions of one kind that are asked at the same time, answered together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -17,9 +17,8 @@ class Batch(Generic[K, V]):
     there is to do the more of them share a statement (as commits do in PostgreSQL). What was asked
     is asked of the database after that, never before: an answer is as new as one of one's own.
 
-    `ask_all` returns what it found; a key that is left out has the answer None. What it raises is
-    raised to all that it was asked for. At most `at_once` calls of it are under way, each with at
-    most `most` keys.
+    `ask_all` returns an answer for every key; what it raises is raised to all who asked. At most
+    `at_once` calls of it are under way, each with at most `most` keys.
     """
 
     def __init__(
@@ -32,14 +31,14 @@ class Batch(Generic[K, V]):
         self._ask_all = ask_all
         self._at_once = at_once
         self._most = most
-        self._waiting: dict[K, list[asyncio.Future[V | None]]] = {}
+        self._waiting: dict[K, list[asyncio.Future[V]]] = {}
         # Strong references: the event loop's own are weak.
         self._workers: set[asyncio.Task[None]] = set()
 
-    def ask(self, key: K) -> "asyncio.Future[V | None]":
+    def ask(self, key: K) -> "asyncio.Future[V]":
         """Ask one question; whoever stops waiting for the answer disturbs nobody."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[V | None] = loop.create_future()
+        answer: asyncio.Future[V] = loop.create_future()
         self._waiting.setdefault(key, []).append(answer)
         if len(self._workers) < self._at_once:
             # It begins when everything that has arrived by now has been read.
@@ -52,31 +51,29 @@ class Batch(Generic[K, V]):
         while self._waiting:
             await self._answer(self._take())
 
-    def _take(self) -> Mapping[K, list["asyncio.Future[V | None]"]]:
+    def _take(self) -> Mapping[K, list["asyncio.Future[V]"]]:
         if len(self._waiting) <= self._most:
             taken, self._waiting = self._waiting, {}
             return taken
         return {key: self._waiting.pop(key) for key in list(self._waiting)[: self._most]}
 
-    async def _answer(self, asked: Mapping[K, list["asyncio.Future[V | None]"]]) -> None:
+    async def _answer(self, asked: Mapping[K, list["asyncio.Future[V]"]]) -> None:
         try:
             found = await self._ask_all(asked.keys())
-        except asyncio.CancelledError:
-            for waiting in asked.values():
-                for answer in waiting:
+        except BaseException as error:
+            for answer in _open(asked):
+                if isinstance(error, Exception):
+                    answer.set_exception(error)
+                else:
                     answer.cancel()
-            raise
-        except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
-            for waiting in asked.values():
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for key, waiting in asked.items():
+                value = found[key]
                 for answer in waiting:
                     if not answer.done():
-                        answer.set_exception(error)
-            return
-        for key, waiting in asked.items():
-            value = found.get(key)
-            for answer in waiting:
-                if not answer.done():
-                    answer.set_result(value)
+                        answer.set_result(value)
 
     async def aclose(self) -> None:
         """Give up what is under way."""
@@ -84,3 +81,8 @@ class Batch(Generic[K, V]):
             worker.cancel()
             with suppress(asyncio.CancelledError):
                 await worker
+
+
+def _open(asked: Mapping[K, list["asyncio.Future[V]"]]) -> Iterator["asyncio.Future[V]"]:
+    """Yield the answers that somebody still waits for."""
+    return (answer for waiting in asked.values() for answer in waiting if not answer.done())

@@ -55,7 +55,7 @@ class Copies:
                 unknown.append(product_id)
         return resolved | await self._read(unknown) if unknown else resolved
 
-    async def _read(self, product_ids: Collection[int]) -> Mapping[int, Copy]:
+    async def _read(self, product_ids: Collection[int]) -> dict[int, Copy]:
         if len(self._known) + len(product_ids) > KEPT:
             self._known.clear()
         read: dict[int, Copy] = {}

@@ -15,8 +15,8 @@ class Lanes:
     At most `size` connections, each for one statement at a time; they are made when needed.
 
     A statement ends within `patience`. With a `transaction_pooler` each is put into a transaction,
-    which is what such a pooler keeps together. A connection on which anything went wrong is dropped: what
-    it has still to say belongs to nobody.
+    which is what such a pooler keeps together. A connection on which anything went wrong is
+    dropped: what it has still to say belongs to nobody.
     """
 
     def __init__(

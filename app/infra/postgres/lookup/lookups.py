@@ -86,7 +86,7 @@ class PostgresLookups(Lookups):
 
     async def _find_principals(
         self, asked: Collection[tuple[SessionId, datetime]]
-    ) -> Mapping[tuple[SessionId, datetime], CustomerPrincipal]:
+    ) -> Mapping[tuple[SessionId, datetime], CustomerPrincipal | None]:
         # Asked within moments of each other: what is over for one is over for all.
         latest = max(now for _, now in asked)
         ids = list({session_id for session_id, _ in asked})
@@ -96,24 +96,21 @@ class PostgresLookups(Lookups):
             )
             for id_, customer_id, role in await self._lanes.fetch(_PRINCIPALS, ids, latest)
         }
-        return {key: found[key[0]] for key in asked if key[0] in found}
+        return {key: found.get(key[0]) for key in asked}
 
     @override
     async def find_product(self, product_id: ProductId) -> CachedProduct | UnknownProduct | None:
         return await self._products.ask(product_id)
 
-    async def _find_products(self, asked: Collection[ProductId]) -> Mapping[ProductId, Copy]:
-        versions = {
-            product_id: version
-            for product_id, version in await self._lanes.fetch(_PRODUCTS, list(asked))
-        }
-        return {
-            ProductId(id_): copy for id_, copy in (await self._copies.resolve(versions)).items()
-        }
+    async def _find_products(
+        self, asked: Collection[ProductId]
+    ) -> Mapping[ProductId, Copy | None]:
+        copies = await self._copies.resolve(dict(await self._lanes.fetch(_PRODUCTS, list(asked))))
+        return {product_id: copies.get(product_id) for product_id in asked}
 
     @override
     async def list_version(self, customer_id: CustomerId) -> ListVersion:
-        return await self._versions.ask(customer_id) or ListVersion(favorites=0, catalog=0)
+        return await self._versions.ask(customer_id)
 
     async def _list_versions(
         self, asked: Collection[CustomerId]
@@ -125,9 +122,7 @@ class PostgresLookups(Lookups):
 
     @override
     async def list_newest(self, customer_id: CustomerId, *, limit: int) -> Newest:
-        newest = await self._lists.ask((customer_id, limit))
-        assert newest is not None, "every list has an answer"
-        return newest
+        return await self._lists.ask((customer_id, limit))
 
     async def _list_all_newest(
         self, asked: Collection[tuple[CustomerId, int]]
@@ -159,9 +154,7 @@ class PostgresLookups(Lookups):
         position = None if last is None else (last.favorited_at.isoformat(), str(last.product_id))
         return version, Page(items=items, next=position)
 
-    def _item(
-        self, customer_id: CustomerId, row: Any, copies: Mapping[int, Copy]
-    ) -> FavoriteItem:
+    def _item(self, customer_id: CustomerId, row: Any, copies: Mapping[int, Copy]) -> FavoriteItem:
         _, _, _, product_id, favorited_at, rejected_at, _, *snapshot = row
         copy = copies.get(product_id)
         return FavoriteItem(
@@ -179,9 +172,7 @@ class PostgresLookups(Lookups):
     async def contains(
         self, customer_id: CustomerId, product_ids: Collection[ProductId]
     ) -> Contained:
-        contained = await self._contained.ask((customer_id, tuple(sorted(set(product_ids)))))
-        assert contained is not None, "every list has an answer"
-        return contained
+        return await self._contained.ask((customer_id, tuple(sorted(set(product_ids)))))
 
     async def _find_contained(
         self, asked: Collection[tuple[CustomerId, tuple[ProductId, ...]]]
