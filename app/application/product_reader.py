@@ -270,12 +270,15 @@ class ProductReader:
     def refresh_soon(self, items: Iterable[CachedProduct]) -> None:
         """Begin to refresh those that need it and nobody asks for; never wait, never raise."""
         now = self.clock()
+        fresh_since = now - self.policy.soft_ttl
         due = frozenset(
-            item.product.id
-            for item in items
-            if not item.removed
-            and item.freshness(self.policy, now=now) is not Freshness.FRESH
-            and item.refresh.claimable(now)
+            [
+                item.product.id
+                for item in items
+                if item.fetched_at < fresh_since
+                and not item.removed
+                and item.refresh.claimable(now)
+            ]
         )
         if len(due) > self.one_by_one:
             self._start(self._about_everything(now, sake_of=due))

@@ -25,6 +25,7 @@ from app.infra.http.middleware.rate_limit import RateLimit
 from app.infra.http.middleware.target import CheckTarget
 from app.infra.http.options import HttpOptions
 from app.infra.http.paging import CursorCodec
+from app.infra.http.plain.requests import PlainRequests
 from app.infra.http.problem import RequestError, answer_problem
 from app.infra.http.router import auth, customers, favorite_bulk, favorites, health, products
 from app.infra.http.security import recognized
@@ -62,6 +63,8 @@ def create_api(use_cases: AbstractAsyncContextManager[UseCases], options: HttpOp
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Traces are ours to make: these would hold queries, and queries e-mail addresses.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         lifespan=lifespan,
         middleware=_middleware(options),
         generate_unique_id_function=openapi.operation_id,
@@ -114,4 +117,5 @@ def _middleware(options: HttpOptions) -> list[Middleware]:
         Middleware(RefuseCrossSite, allowed_origins=options.allowed_origins),
         Middleware(BodyLimit, limit=options.max_body_bytes),
         Middleware(HeadAsGet),
+        Middleware(PlainRequests),
     ]

@@ -85,11 +85,26 @@ class Revalidation:
         return made
 
     def _tag(self, numbers: Sequence[int]) -> str:
-        # With the version of the service: the next one may show the same list in another way.
-        version = f"{self.request.app.version} ".encode()
-        target = self.request.url.path.encode() + b"?" + self.request.scope["query_string"]
-        asked = hashlib.blake2s(version + target, digest_size=8).hexdigest()
-        return f'W/"{self.customer_id.hex}-{"-".join(map(str, numbers))}-{asked}"'
+        return list_tag(
+            self.customer_id,
+            numbers,
+            path=self.request.url.path,
+            query=self.request.scope["query_string"],
+            service=self.request.app.version,
+        )
+
+
+def list_tag(
+    customer_id: CustomerId, numbers: Sequence[int], *, path: str, query: bytes, service: str
+) -> str:
+    """
+    Name what somebody would be shown of a list: by the numbers it depends on, and what was asked.
+
+    With the version of the service, for the next one may show the same list in another way.
+    """
+    target = f"{service} {path}?".encode() + query
+    asked = hashlib.blake2s(target, digest_size=8).hexdigest()
+    return f'W/"{customer_id.hex}-{"-".join(map(str, numbers))}-{asked}"'
 
 
 def _any_will_do(request: Request) -> bool:
@@ -97,7 +112,11 @@ def _any_will_do(request: Request) -> bool:
 
 
 def _is_known(request: Request, tag: str) -> bool:
-    header = ", ".join(request.headers.getlist("if-none-match"))
+    return is_known(", ".join(request.headers.getlist("if-none-match")), tag)
+
+
+def is_known(header: str, tag: str) -> bool:
+    """Whether `If-None-Match` names a tag, compared weakly; `*` is not for this to say."""
     return tag.removeprefix("W/") in _tags(header, weakly=True)
 
 

@@ -82,7 +82,9 @@ def _in_utc(moment: datetime) -> datetime:
 
 def format_time(moment: datetime) -> str:
     """Write a time as RFC 3339 in UTC with `Z`."""
-    return moment.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return f"{moment.isoformat()[:-6]}Z"
 
 
 _TIME_SCHEMA = {"type": "string", "format": "date-time", "examples": ["2026-11-20T12:00:00Z"]}

@@ -37,32 +37,35 @@ def find_client(
     """
     host = peer[0] if peer else UNKNOWN
     if not forwarded_for or not trusted:
-        return _plain(host)
+        address, _ = _peer(host, ())
+        return UNKNOWN if address is None else str(address)
     hops = b",".join(forwarded_for)
     # What is long is nothing that comes again, and would fill the memory.
     find = _forwarded if len(hops) <= _KNOWN_AGAIN_MAX else _forwarded.__wrapped__
     return find(host, hops, trusted)
 
 
-@lru_cache(maxsize=1024)
-def _plain(host: str) -> str:
-    address = _parse(host)
-    return UNKNOWN if address is None else str(address)
-
-
 # Proxies and clients come again and again; what a client may invent is bounded in number.
 @lru_cache(maxsize=1024)
+def _peer(host: str, trusted: tuple[Network, ...]) -> tuple[Address | None, bool]:
+    """Return the address, and whether what it says of others is believed."""
+    address = _parse(host)
+    return address, address is not None and any(address in network for network in trusted)
+
+
+@lru_cache(maxsize=4096)
 def _forwarded(host: str, forwarded_for: bytes, trusted: tuple[Network, ...]) -> str:
-    client = _parse(host)
+    client, believed = _peer(host, trusted)
     if client is None:
         return UNKNOWN
     hops = forwarded_for.decode("latin-1").split(",")
-    while hops and any(client in network for network in trusted):
+    while hops and believed:
         # What cannot be read is no address a trusted proxy wrote; nor is what stands before.
         earlier = _parse(hops.pop())
         if earlier is None:
             break
         client = earlier
+        believed = bool(hops) and any(client in network for network in trusted)
     return str(client)
 
 

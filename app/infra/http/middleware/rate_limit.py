@@ -7,14 +7,12 @@ what is left of it (`r`) and in how many seconds there is more (`t`).
 
 import math
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import ip_network
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.domain.access import CustomerPrincipal, Principal, ServicePrincipal
 from app.domain.outcome import DomainError, RateLimited
-from app.infra.http.middleware.client_address import UNKNOWN
 from app.infra.http.problem import problem_response
 from app.infra.http.rate_limit.limiter import RateLimiter
 
@@ -83,11 +81,5 @@ def _is_uncounted(path: str) -> bool:
     )
 
 
-@lru_cache(maxsize=1024)
 def _network(address: str) -> str:
-    if address == UNKNOWN:
-        return address
-    parsed = ip_address(address)
-    return str(
-        ip_network((parsed, 64), strict=False) if isinstance(parsed, IPv6Address) else parsed
-    )
+    return str(ip_network((address, 64), strict=False)) if ":" in address else address

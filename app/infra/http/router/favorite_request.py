@@ -37,7 +37,7 @@ async def favorites_paging(
         request.app.state.cursors,
         path=request.url.path,
         query=request.query_params.multi_items(),
-        name=_name(customer_id),
+        name=favorites_name(customer_id),
     )
     return Paging(limit, None if cursor is None else links.position(cursor), links)
 
@@ -50,12 +50,13 @@ async def first_page(
         request.app.state.cursors,
         path=request.url.path.rpartition("/")[0] + "/favorites",
         query=[("limit", str(limit))],
-        name=_name(customer_id),
+        name=favorites_name(customer_id),
     )
     return Paging(limit, None, links)
 
 
-def _name(customer_id: CustomerId) -> str:
+def favorites_name(customer_id: CustomerId) -> str:
+    """Return the one name of a list that can be asked for by several."""
     return f"/customers/{customer_id}/favorites"
 
 

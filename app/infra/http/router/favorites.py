@@ -230,12 +230,13 @@ async def favorite_product(
     accepted with 202 and confirmed later.
     """
     favorited = await use_case(customer_id=customer_id, product_id=product_id)
-    response.status_code = _status(favorited)
+    response.status_code = favorited_status(favorited)
     response.headers["Location"] = f"/customers/{customer_id}/favorites/{product_id}"
     return FavoriteOut.of(favorited.item, stale=stale)
 
 
-def _status(favorited: Favorited) -> int:
+def favorited_status(favorited: Favorited) -> int:
+    """Return the status that tells what became of a favorite."""
     if favorited.item.status is FavoriteStatus.PENDING:
         return status.HTTP_202_ACCEPTED
     return status.HTTP_201_CREATED if favorited.created else status.HTTP_200_OK

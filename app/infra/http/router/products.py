@@ -137,6 +137,24 @@ async def read_price_history(
     return PriceHistoryOut(items=[PriceOut.model_validate(each) for each in prices])
 
 
+def product_headers(
+    max_age: timedelta, served_from: ServedFrom, age: timedelta | None, *, collapsed: bool
+) -> dict[str, str]:
+    """
+    Return what tells caches, and those who look, about an answer from the catalog.
+
+    Shared caches may keep what is the same for everybody for as long as we believe it.
+    """
+    shared = "; collapsed" if collapsed else ""
+    headers = {
+        "Cache-Status": f"favorites; {_CACHE_STATUS[served_from]}{shared}",
+        "Cache-Control": f"public, max-age={math.floor(max_age.total_seconds())}",
+    }
+    if age is not None:
+        headers["Age"] = str(math.floor(age.total_seconds()))
+    return headers
+
+
 def _describe(
     request: Request,
     response: Response,
@@ -145,10 +163,5 @@ def _describe(
     *,
     collapsed: bool,
 ) -> None:
-    # Shared caches may keep what is the same for everybody for as long as we believe it.
-    max_age = math.floor(request.app.state.options.product_max_age.total_seconds())
-    shared = "; collapsed" if collapsed else ""
-    response.headers["Cache-Status"] = f"favorites; {_CACHE_STATUS[served_from]}{shared}"
-    response.headers["Cache-Control"] = f"public, max-age={max_age}"
-    if age is not None:
-        response.headers["Age"] = str(math.floor(age.total_seconds()))
+    max_age = request.app.state.options.product_max_age
+    response.headers.update(product_headers(max_age, served_from, age, collapsed=collapsed))

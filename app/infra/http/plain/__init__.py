@@ -1,0 +1,1 @@
+"""A shorter way for the requests that are made most."""

@@ -1,0 +1,232 @@
+"""
+The requests that are made most, answered without FastAPI.
+
+What is here is also a route, whose code says what is right: FastAPI reads its parameters, solves
+its dependencies and checks its answer against a schema, which for an answer of a few hundred
+bytes is most of the work. A request that is plain, well-formed and about one's own, is answered
+here by the same guard, the same use case and the same bytes; any other goes on to the route.
+`tests/http/test_plain.py` asks both ways and compares.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pydantic_core import PydanticCustomError
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.domain.access import CustomerPrincipal
+from app.domain.customer import CustomerId
+from app.domain.favorite import ListVersion
+from app.domain.outcome import InvalidToken
+from app.domain.page import DEFAULT_LIMIT
+from app.domain.product import ProductId
+from app.infra.http.etag import is_known, list_tag, validators
+from app.infra.http.paging import Links
+from app.infra.http.plain.fragments import Fragments
+from app.infra.http.router.favorite_request import favorites_name
+from app.infra.http.router.favorites import favorited_status, parse_product_ids
+from app.infra.http.router.products import product_headers
+from app.infra.http.schema import parse_product_id
+from app.infra.http.security import authenticate, claimed_by
+from app.infra.http.use_cases import wired
+
+Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
+
+_LIMIT = re.compile(rb"limit=([1-9][0-9]?|100)")
+_PRODUCT_IDS = re.compile(rb"product_ids=([0-9,]+)")
+_JSON = (b"content-type", b"application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, fields and content of an answer."""
+
+    status: int
+    fields: Fields = ()
+    content: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What stands for the route in the log and the metrics."""
+
+    path: str
+
+
+_PRODUCT = Template("/products/{product_id}")
+_LIST = Template("/customers/{id}/favorites")
+_CONTAINS = Template("/customers/{id}/favorites/contains")
+_FAVORITE = Template("/customers/{id}/favorites/{product_id}")
+
+
+class PlainRequests:
+    """Answers plain requests, and lets the others pass."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._fragments: Fragments | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        answer = await self._answer(scope) if scope["type"] == "http" else None
+        if answer is None:
+            await self._app(scope, receive, send)
+            return
+        headers, content = [*answer.fields], b""
+        if answer.content is not None:
+            content = answer.content.encode()
+            headers += [(b"content-length", b"%d" % len(content)), _JSON]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def _answer(self, scope: Scope) -> Answer | None:
+        match scope["method"], scope["path"].split("/"):
+            case "GET", ["", "products", number]:
+                return await self._read_product(scope, number)
+            case "GET", ["", "customers", id_, "favorites"]:
+                return await self._list_favorites(scope, id_)
+            case "GET", ["", "customers", id_, "favorites", "contains"]:
+                return await self._contains(scope, id_)
+            case "PUT" | "POST", ["", "customers", id_, "favorites", number]:
+                return await self._favor(scope, id_, number)
+            case _:
+                return None
+
+    async def _read_product(self, scope: Scope, number: str) -> Answer | None:
+        product_id = _product_id(number)
+        if product_id is None:
+            return None
+        scope["route"] = _PRODUCT
+        products = wired(scope).products
+        reading = await products.read(product_id)
+        age = reading.cached.age(products.clock())
+        headers = product_headers(
+            scope["app"].state.options.product_max_age,
+            reading.served_from,
+            age,
+            collapsed=reading.collapsed,
+        )
+        content = self._written(scope).product(reading.cached, stale=reading.stale)
+        return Answer(200, _encoded(headers), content)
+
+    async def _list_favorites(self, scope: Scope, id_: str) -> Answer | None:
+        query = scope["query_string"]
+        limit = DEFAULT_LIMIT
+        if query:
+            if (found := _LIMIT.fullmatch(query)) is None:
+                return None
+            limit = int(found[1])
+        customer_id = _own(scope, id_)
+        if customer_id is None:
+            return None
+        known = _known_tags(scope)
+        if known == "*":
+            return None
+        scope["route"] = _LIST
+        await authenticate(scope)
+        use_cases = wired(scope)
+        if known:
+            version = await use_cases.read_list_version(customer_id=customer_id)
+            tag = _tag(scope, customer_id, version)
+            if is_known(known, tag):
+                # A list that never changed could be that of a customer who has been erased.
+                return Answer(304, _encoded(validators(tag))) if version.favorites else None
+        version, page = await use_cases.list_favorites.newest(customer_id, limit=limit)
+        tag = _tag(scope, customer_id, version)
+        next_ = None
+        if page.next is not None:
+            links = Links(
+                scope["app"].state.cursors,
+                path=scope["path"],
+                query=[("limit", str(limit))] if query else [],
+                name=favorites_name(customer_id),
+            )
+            next_ = json.dumps(links.url(page.next))
+        content = self._written(scope).favorites(
+            page.items, now=use_cases.products.clock(), next=next_
+        )
+        return Answer(200, _encoded(validators(tag)), content)
+
+    async def _contains(self, scope: Scope, id_: str) -> Answer | None:
+        if (found := _PRODUCT_IDS.fullmatch(scope["query_string"])) is None:
+            return None
+        try:
+            product_ids = parse_product_ids(found[1].decode())
+        except PydanticCustomError:
+            return None
+        customer_id = _own(scope, id_)
+        if customer_id is None or _known_tags(scope):
+            return None
+        scope["route"] = _CONTAINS
+        await authenticate(scope)
+        version, favorites = await wired(scope).contains_favorites(
+            customer_id=customer_id, product_ids=product_ids
+        )
+        hearts = ",".join(
+            [
+                f'"{each}":true' if each in favorites else f'"{each}":false'
+                for each in dict.fromkeys(product_ids)
+            ]
+        )
+        tag = _tag(scope, customer_id, version)
+        return Answer(200, _encoded(validators(tag)), f'{{"items":{{{hearts}}}}}')
+
+    async def _favor(self, scope: Scope, id_: str, number: str) -> Answer | None:
+        product_id, customer_id = _product_id(number), _own(scope, id_)
+        if product_id is None or customer_id is None:
+            return None
+        scope["route"] = _FAVORITE
+        await authenticate(scope)
+        use_cases = wired(scope)
+        favorited = await use_cases.favorite_product(
+            customer_id=customer_id, product_id=product_id
+        )
+        location = f"/customers/{customer_id}/favorites/{product_id}"
+        content = self._written(scope).favorite(favorited.item, now=use_cases.products.clock())
+        return Answer(favorited_status(favorited), _encoded({"Location": location}), content)
+
+    def _written(self, scope: Scope) -> Fragments:
+        if self._fragments is None:
+            self._fragments = Fragments(wired(scope).products.policy)
+        return self._fragments
+
+
+def _product_id(text: str) -> ProductId | None:
+    try:
+        return parse_product_id(text)
+    except PydanticCustomError:
+        return None
+
+
+def _own(scope: Scope, id_: str) -> CustomerId | None:
+    """Return whose request it is, if it is about themselves; what is wrong is for the route."""
+    try:
+        claimed = claimed_by(scope)
+    except InvalidToken:
+        return None
+    if isinstance(claimed, CustomerPrincipal) and id_ in ("me", str(claimed.customer_id)):
+        return claimed.customer_id
+    return None
+
+
+def _known_tags(scope: Scope) -> str:
+    return ", ".join(
+        value.decode("latin-1") for name, value in scope["headers"] if name == b"if-none-match"
+    ).strip()
+
+
+def _tag(scope: Scope, customer_id: CustomerId, version: ListVersion) -> str:
+    return list_tag(
+        customer_id,
+        (version.favorites, version.catalog),
+        path=scope["path"],
+        query=scope["query_string"],
+        service=scope["app"].version,
+    )
+
+
+def _encoded(headers: dict[str, str]) -> Fields:
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
