@@ -1,8 +1,8 @@
 """Where the tests get their PostgreSQL from, and the databases on it."""
 
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlsplit, urlunsplit
@@ -14,7 +14,6 @@ from testcontainers.community.postgres import PostgresContainer
 
 from app.infra.postgres.engine import connector
 from app.infra.postgres.lookup.lanes import Lanes
-from app.infra.postgres.lookup.lookups import PostgresLookups
 from app.infra.postgres.migrate import upgrade
 from development.postgres import EmbeddedPostgres
 
@@ -24,10 +23,15 @@ PATIENT = timedelta(seconds=30)
 _IMAGE = "postgres:18"
 
 
-def postgres_lookups(database_url: str, *, size: int = 4) -> PostgresLookups:
-    """Make lookups that wait as long as tests do; to be closed by the caller."""
+@asynccontextmanager
+async def postgres_lanes(database_url: str, *, size: int = 4) -> AsyncGenerator[Lanes]:
+    """Make lanes that wait as long as tests do."""
     connect = connector(database_url, patience=PATIENT, statement_timeout=PATIENT)
-    return PostgresLookups(Lanes(connect, size=size, patience=PATIENT))
+    lanes = Lanes(connect, size=size, patience=PATIENT)
+    try:
+        yield lanes
+    finally:
+        await lanes.aclose()
 
 
 @dataclass(frozen=True, slots=True)

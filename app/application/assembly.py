@@ -50,7 +50,7 @@ from app.application.use_case.validate_product import ValidatePendingProduct
 from app.application.use_cases import UseCases
 from app.domain.access import ApiKey, PresentedApiKey
 from app.domain.product import CachePolicy
-from app.domain.repository import Lookups, UnitOfWorkFactory
+from app.domain.repository import Additions, Lookups, UnitOfWorkFactory
 from app.domain.session import SessionPolicy
 from app.domain.throttle import AccessThrottles
 
@@ -66,6 +66,7 @@ class Collaborators:
 
     uow: UnitOfWorkFactory
     lookups: Lookups
+    additions: Additions
     catalog: ProductCatalog
     hasher: PasswordHasher
     tokens: TokenIssuer
@@ -177,6 +178,8 @@ def assemble(have: Collaborators, rules: Rules) -> UseCases:
         export_customer=ExportCustomer(uow=uow, clock=clock),
         favorite_product=FavoriteProduct(
             uow=uow,
+            lookups=lookups,
+            additions=have.additions,
             products=products,
             clock=clock,
             favorites_max=rules.favorites_max,

@@ -475,6 +475,22 @@ class UnitOfWork(ABC):
 UnitOfWorkFactory: TypeAlias = Callable[[], UnitOfWork]
 
 
+class Additions(ABC):
+    """Favorites that are added one by one, by many customers at the same time."""
+
+    @abstractmethod
+    async def add(self, favorite: Favorite, *, at_most: int) -> bool | None:
+        """
+        Add a confirmed favorite for good, unless it is there; tell whether it was not.
+
+        None if this could not be done on the side and a unit of work has to do it: the customer's
+        list is new, or full, or changed by somebody else at this moment, or holds the favorite as
+        one that was rejected.
+
+        :raises StorageUnavailable: if the database cannot be reached
+        """
+
+
 class Lookups(ABC):
     """
     The reads that are asked most, each complete in itself: no unit of work is around them.

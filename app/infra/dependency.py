@@ -35,6 +35,7 @@ from app.infra.jobs.worker import JobHandlers, JobWorker, WorkerOptions
 from app.infra.logger import configure_logging
 from app.infra.metrics.process import Sampler, process_metrics
 from app.infra.postgres.engine import connector, create_engine, sessions_of
+from app.infra.postgres.lookup.additions import PostgresAdditions
 from app.infra.postgres.lookup.lanes import Lanes
 from app.infra.postgres.lookup.lookups import PostgresLookups
 from app.infra.postgres.migrate import schema_at_head
@@ -115,6 +116,7 @@ async def wire(
         transaction_pooler=settings.database_transaction_pooler,
     )
     lookups = PostgresLookups(lanes)
+    additions = PostgresAdditions(lanes)
     pool = cast("QueuePool", engine.pool)
     reader = _replica_engine(settings)
     replica = None if reader is None else Replica(reader, max_lag=settings.database_read_max_lag)
@@ -148,6 +150,7 @@ async def wire(
                 Collaborators(
                     uow=units,
                     lookups=lookups,
+                    additions=additions,
                     lagging=None if replica is None else partial(units, replica=replica),
                     catalog=FakeStoreCatalog(
                         client,
@@ -178,7 +181,9 @@ async def wire(
             readiness.closed()
         if reader is not None:
             await reader.dispose()
+        await additions.aclose()
         await lookups.aclose()
+        await lanes.aclose()
         await engine.dispose()
 
 

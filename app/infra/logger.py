@@ -12,13 +12,14 @@ import logging
 import math
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import nullcontext
 from functools import lru_cache, partial
 from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+from typing_extensions import override
 
 REDACTED = "[redacted]"
 
@@ -70,25 +71,19 @@ def configure_logging(
     May be called again: the last call counts.
     """
     stream = sys.stderr if stream is None else stream
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
     # Plain tracebacks: richer ones show local variables, passwords among them.
-    last: list[Processor] = [structlog.processors.format_exc_info, _clean]
+    processors: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _clean,
+    ]
     if format == "json":
-        last.append(_as_json)
+        processors.append(_as_json)
     else:
-        last += [_escape, _console_renderer(colors=stream.isatty())]
+        processors += [_escape, _console_renderer(colors=stream.isatty())]
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
-        )
-    )
+    handler.setFormatter(_Formatter(processors))
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -100,7 +95,7 @@ def configure_logging(
     logging.captureWarnings(capture=True)
     structlog.configure(
         # Straight to the stream: by way of the standard library a line costs seven times as much.
-        processors=[_filter, *shared, *last],
+        processors=[_begin, *processors],
         logger_factory=partial(_Lines, handler),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
@@ -185,10 +180,39 @@ def _is_suspicious(text: str) -> bool:
     )
 
 
-def _filter(lines: _Lines, method: str, event: EventDict) -> EventDict:
+def _begin(lines: _Lines, method: str, event: EventDict) -> EventDict:
     if not lines.wants(method):
         raise structlog.DropEvent
+    event["logger"] = lines.name
+    event["level"] = logging.getLevelName(_LEVELS[method]).lower()
     return event
+
+
+class _Formatter(logging.Formatter):
+    """Lets the lines of the standard library go through what those of structlog go through."""
+
+    def __init__(self, processors: Sequence[Processor]) -> None:
+        super().__init__()
+        self._processors = processors
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        event: Any = {name: v for name, v in record.__dict__.items() if name not in _OF_RECORDS}
+        event |= {
+            "event": record.getMessage(),
+            "logger": record.name,
+            "level": record.levelname.lower(),
+        }
+        if record.exc_info:
+            event["exc_info"] = record.exc_info
+        if record.stack_info:
+            event["stack"] = record.stack_info
+        for process in self._processors:
+            event = process(None, "", event)
+        return str(event)
+
+
+_OF_RECORDS = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
 
 
 def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

@@ -8,8 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.job import Job, ValidateProduct
 from app.domain.product import ProductId
-from app.domain.repository import Lookups, UnitOfWorkFactory
-from tests.database import postgres_lookups
+from app.domain.repository import Additions, Lookups, UnitOfWorkFactory
+from app.infra.postgres.lookup.additions import PostgresAdditions
+from app.infra.postgres.lookup.lookups import PostgresLookups
+from tests.database import postgres_lanes
+from tests.double.additions import UnitAdditions
 from tests.double.lookups import UnitLookups
 from tests.double.storage import InMemoryStorage
 
@@ -31,9 +34,24 @@ async def lookups(
     if isinstance(uow, InMemoryStorage):
         yield UnitLookups(uow)
         return
-    lookups = postgres_lookups(request.getfixturevalue("database_url"))
-    yield lookups
-    await lookups.aclose()
+    async with postgres_lanes(request.getfixturevalue("database_url")) as lanes:
+        lookups = PostgresLookups(lanes)
+        yield lookups
+        await lookups.aclose()
+
+
+@pytest_asyncio.fixture
+async def additions(
+    uow: UnitOfWorkFactory, request: pytest.FixtureRequest
+) -> AsyncGenerator[Additions]:
+    """The additions that go with the storage."""
+    if isinstance(uow, InMemoryStorage):
+        yield UnitAdditions(uow)
+        return
+    async with postgres_lanes(request.getfixturevalue("database_url")) as lanes:
+        additions = PostgresAdditions(lanes)
+        yield additions
+        await additions.aclose()
 
 
 @pytest.fixture

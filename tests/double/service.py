@@ -14,6 +14,7 @@ from app.infra.security.refresh_token import HmacRefreshTokenSource
 from app.infra.security.signing_keys import SigningKeys
 from app.infra.security.token import JwtTokenIssuer
 from tests import make
+from tests.double.additions import UnitAdditions
 from tests.double.catalog import StubCatalog
 from tests.double.clock import ManualClock
 from tests.double.hasher import PlainHasher
@@ -59,6 +60,7 @@ class Service:
             Collaborators(
                 uow=self.storage,
                 lookups=UnitLookups(self.storage),
+                additions=UnitAdditions(self.storage),
                 lagging=self.lagging,
                 catalog=self.catalog,
                 hasher=self.hasher,

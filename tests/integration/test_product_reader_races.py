@@ -16,10 +16,11 @@ from app.domain.outcome import CatalogUnavailable, ProductNotFound
 from app.domain.product import CachedProduct, ProductId, ProductQuery, ServedFrom
 from app.domain.repository import UnitOfWorkFactory
 from app.infra.postgres.engine import create_engine, sessions_of
+from app.infra.postgres.lookup.lookups import PostgresLookups
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from app.infra.task_manager import TaskManager
 from tests import make
-from tests.database import PATIENT, postgres_lookups
+from tests.database import PATIENT, postgres_lanes
 from tests.double.catalog import StubCatalog
 from tests.double.clock import ManualClock
 
@@ -75,7 +76,8 @@ async def processes(
             engine = create_engine(database_url, pool_size=5, patience=PATIENT)
             stack.push_async_callback(engine.dispose)
             tasks = TaskManager(limit=64, grace=timedelta(seconds=10))
-            lookups = postgres_lookups(database_url, size=2)
+            lanes = await stack.enter_async_context(postgres_lanes(database_url, size=2))
+            lookups = PostgresLookups(lanes)
             stack.push_async_callback(lookups.aclose)
             readers.append(
                 ProductReader(

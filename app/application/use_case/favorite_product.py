@@ -10,7 +10,7 @@ from app.domain.favorite import Favorite, FavoriteItem, Snapshot
 from app.domain.job import ValidateProduct
 from app.domain.outcome import CatalogUnavailable, CustomerNotFound, TooManyPending
 from app.domain.product import CachedProduct, ProductId
-from app.domain.repository import UnitOfWork, UnitOfWorkFactory
+from app.domain.repository import Additions, Lookups, UnitOfWork, UnitOfWorkFactory
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ class FavoriteProduct:
     """
 
     uow: UnitOfWorkFactory
+    lookups: Lookups
+    additions: Additions
     products: ProductReader
     clock: Clock
     favorites_max: int
@@ -48,10 +50,12 @@ class FavoriteProduct:
         :raises FavoritesFull: if the customer has as many favorites as there may be
         :raises TooManyPending: if it had to wait and too many of the customer's do already
         """
-        async with self.uow() as work:
-            known = await work.favorites.get(customer_id, product_id)
-        if known is not None and known.favorite.rejected_at is None:
-            return Favorited(item=known, created=False)
+        _, present = await self.lookups.contains(customer_id, [product_id])
+        if present:
+            async with self.uow() as work:
+                known = await work.favorites.get(customer_id, product_id)
+            if known is not None and known.favorite.rejected_at is None:
+                return Favorited(item=known, created=False)
         try:
             # What is asked goes on when we stop waiting, and the job finds the answer.
             async with asyncio.timeout(self.patience.total_seconds()):
@@ -63,13 +67,15 @@ class FavoriteProduct:
     async def _accept(
         self, customer_id: CustomerId, product_id: ProductId, cached: CachedProduct
     ) -> Favorited:
+        favorite = Favorite(
+            customer_id=customer_id,
+            product_id=product_id,
+            favorited_at=self.clock(),
+            when_favorited=Snapshot.of(cached.product),
+        )
+        if await self.additions.add(favorite, at_most=self.favorites_max):
+            return _favorited(favorite, cached)
         async with self.uow() as work:
-            favorite = Favorite(
-                customer_id=customer_id,
-                product_id=product_id,
-                favorited_at=self.clock(),
-                when_favorited=Snapshot.of(cached.product),
-            )
             return await self._put(work, favorite, cached)
 
     async def _accept_for_later(self, customer_id: CustomerId, product_id: ProductId) -> Favorited:
@@ -99,13 +105,17 @@ class FavoriteProduct:
         if cached is None:
             await work.jobs.enqueue(ValidateProduct(product_id=favorite.product_id))
         await work.commit()
-        item = FavoriteItem(favorite=favorite, cached=cached)
-        logger.info(
-            "product_favorited",
-            extra={
-                "customer_id": str(favorite.customer_id),
-                "product_id": favorite.product_id,
-                "status": item.status.value,
-            },
-        )
-        return Favorited(item=item, created=True)
+        return _favorited(favorite, cached)
+
+
+def _favorited(favorite: Favorite, cached: CachedProduct | None) -> Favorited:
+    item = FavoriteItem(favorite=favorite, cached=cached)
+    logger.info(
+        "product_favorited",
+        extra={
+            "customer_id": str(favorite.customer_id),
+            "product_id": favorite.product_id,
+            "status": item.status.value,
+        },
+    )
+    return Favorited(item=item, created=True)

@@ -64,8 +64,6 @@ _CONTAINED = f"""
 class PostgresLookups(Lookups):
     """
     The lookups of one process; those that come together share a statement.
-
-    Leave it after the last request: it lets go of its connections.
     """
 
     def __init__(self, lanes: Lanes) -> None:
@@ -189,7 +187,7 @@ class PostgresLookups(Lookups):
         }
 
     async def aclose(self) -> None:
-        """Give up what is under way, and let go of the connections."""
+        """Give up what is under way."""
         for batch in (
             self._principals,
             self._products,
@@ -198,7 +196,6 @@ class PostgresLookups(Lookups):
             self._contained,
         ):
             await batch.aclose()
-        await self._lanes.aclose()
 
 
 _Columns: TypeAlias = tuple[Any, ...]
