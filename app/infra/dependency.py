@@ -190,7 +190,9 @@ async def wire(
 def create_app() -> FastAPI:
     """Build the application of one server process; the settings are read, nothing connects yet."""
     settings = load_settings()
-    configure_logging(format=settings.log_format.value, level=settings.log_level.value)
+    configure_logging(
+        format=settings.log_format.value, level=settings.log_level.value, lasting=True
+    )
     readiness = Readiness()
     keys = _signing_keys(settings)
     return create_api(

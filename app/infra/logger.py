@@ -18,6 +18,7 @@ from functools import lru_cache, partial
 from typing import Any, Literal, TextIO
 
 import structlog
+from pydantic_core import to_json
 from structlog.typing import EventDict, Processor, WrappedLogger
 from typing_extensions import override
 
@@ -63,12 +64,17 @@ _QUIET = {
 
 
 def configure_logging(
-    *, format: Literal["console", "json"], level: str, stream: TextIO | None = None
+    *,
+    format: Literal["console", "json"],
+    level: str,
+    stream: TextIO | None = None,
+    lasting: bool = False,
 ) -> None:
     """
     Send every log line of this process to a stream (stderr), lines below the level to nobody.
 
-    May be called again: the last call counts.
+    May be called again: the last call counts, unless an earlier one was meant to be `lasting`,
+    which spares loggers asking each time how they are to write.
     """
     stream = sys.stderr if stream is None else stream
     # Plain tracebacks: richer ones show local variables, passwords among them.
@@ -98,7 +104,7 @@ def configure_logging(
         processors=[_begin, *processors],
         logger_factory=partial(_Lines, handler),
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=lasting,
     )
 
 
@@ -216,7 +222,9 @@ _OF_RECORDS = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"}
 
 
 def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    return _encode(event)
+    line = to_json(event).decode()
+    # What is not ASCII is escaped, as it may look like the end of a line; it is rare.
+    return line if line.isascii() else _encode(event)
 
 
 _encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode

@@ -113,9 +113,9 @@ def _middleware(options: HttpOptions) -> list[Middleware]:
             else []
         ),
         Middleware(ErrorBoundary),
+        Middleware(PlainRequests),
         Middleware(CheckTarget),
         Middleware(RefuseCrossSite, allowed_origins=options.allowed_origins),
         Middleware(BodyLimit, limit=options.max_body_bytes),
         Middleware(HeadAsGet),
-        Middleware(PlainRequests),
     ]

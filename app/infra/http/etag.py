@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -102,9 +103,18 @@ def list_tag(
 
     With the version of the service, for the next one may show the same list in another way.
     """
-    target = f"{service} {path}?".encode() + query
-    asked = hashlib.blake2s(target, digest_size=8).hexdigest()
+    find = _asked if len(query) < _QUERY_KEPT else _hash
+    asked = find(service, path, query)
     return f'W/"{customer_id.hex}-{"-".join(map(str, numbers))}-{asked}"'
+
+
+def _hash(service: str, path: str, query: bytes) -> str:
+    return hashlib.blake2s(f"{service} {path}?".encode() + query, digest_size=8).hexdigest()
+
+
+# Most ask for the same few things, without a query or with a short one.
+_QUERY_KEPT = 100
+_asked = lru_cache(maxsize=512)(_hash)
 
 
 def _any_will_do(request: Request) -> bool:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from hmac import compare_digest
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 from uuid import UUID, uuid4
 
 from jwt import PyJWS
@@ -29,6 +29,8 @@ ALGORITHM = "HS256"
 TYPE = "at+jwt"
 TOKEN_MAX = 4096
 LEEWAY = timedelta(seconds=5)
+KNOWN_MAX = 4096
+"""Of so many tokens, at the most, is remembered what they say; each takes about a kilobyte."""
 
 # Three parts in base64url without padding (RFC 7515, section 3.1), the last a SHA-256.
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}", re.ASCII)
@@ -71,6 +73,7 @@ class JwtTokenIssuer(TokenIssuer):
         self._new_id = new_id
         self._jws = PyJWS(algorithms=[ALGORITHM], options={"enforce_minimum_key_length": True})
         self._hmac = self._jws.get_algorithm_by_name(ALGORITHM)
+        self._known: dict[str, _Content] = {}
         # The headers as we write them: those need not be read to know them.
         self._secrets = {self._sign(b"", id_).partition(".")[0]: keys[id_] for id_ in keys}
         if not timedelta(seconds=1) <= self._service_ttl <= ttl:
@@ -113,19 +116,37 @@ class JwtTokenIssuer(TokenIssuer):
 
     @override
     def verify(self, token: str, *, now: datetime) -> Principal:
+        known = self._known.get(token)
+        if known is None:
+            known = self._read(token)
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            self._known[token] = known
+        # What a token says never changes; whether it is time for it, each time.
+        if known.issued_at > (now + LEEWAY).timestamp():
+            raise InvalidToken("The access token comes from the future")
+        if known.expires_at <= now.timestamp():
+            raise InvalidToken("The access token has expired")
+        return known.principal
+
+    def _read(self, token: str) -> "_Content":
         claims = self._claims(token)
         names = frozenset(claims)
         if names == _CUSTOMER_CLAIMS:
-            self._check_common(claims, ttl=self._ttl, now=now)
-            return CustomerPrincipal(
+            self._check_common(claims, ttl=self._ttl)
+            principal: Principal = CustomerPrincipal(
                 customer_id=CustomerId(_uuid(claims["sub"])),
                 session_id=SessionId(_uuid(claims["sid"])),
                 role=_role(claims["role"]),
             )
-        if names == _SERVICE_CLAIMS:
-            self._check_common(claims, ttl=self._service_ttl, now=now)
-            return ServicePrincipal(key_id=_key_id(claims["sub"]), scopes=_scopes(claims["scope"]))
-        raise InvalidToken("The claims are not those of an access token")
+        elif names == _SERVICE_CLAIMS:
+            self._check_common(claims, ttl=self._service_ttl)
+            principal = ServicePrincipal(
+                key_id=_key_id(claims["sub"]), scopes=_scopes(claims["scope"])
+            )
+        else:
+            raise InvalidToken("The claims are not those of an access token")
+        return _Content(principal, claims["iat"], claims["exp"])
 
     def _claims(self, token: str) -> Mapping[str, Any]:
         """Return the claims of a token that one of our keys has signed."""
@@ -158,7 +179,7 @@ class JwtTokenIssuer(TokenIssuer):
             pass
         raise InvalidToken("The header is not that of an access token")
 
-    def _check_common(self, claims: Mapping[str, Any], *, ttl: timedelta, now: datetime) -> None:
+    def _check_common(self, claims: Mapping[str, Any], *, ttl: timedelta) -> None:
         if claims["iss"] != self._issuer or claims["aud"] != self._audience:
             raise InvalidToken("The access token was issued by or for somebody else")
         _uuid(claims["jti"])
@@ -168,10 +189,14 @@ class JwtTokenIssuer(TokenIssuer):
             raise InvalidToken("The times of the access token are not whole seconds")
         if not 0 < expires_at - issued_at <= _seconds(ttl):
             raise InvalidToken("The access token claims a life that we do not grant")
-        if issued_at > (now + LEEWAY).timestamp():
-            raise InvalidToken("The access token comes from the future")
-        if expires_at <= now.timestamp():
-            raise InvalidToken("The access token has expired")
+
+
+class _Content(NamedTuple):
+    """What a token of ours says; times are seconds since the epoch."""
+
+    principal: Principal
+    issued_at: int
+    expires_at: int
 
 
 def _seconds(ttl: timedelta) -> int:
