@@ -13,7 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -32,11 +32,13 @@ from app.infra.dependency import (
     wire,
 )
 from app.infra.http.server import ServeError, ServeOptions, serve_api
-from app.infra.jobs.queue import JobDesk, JobNotRetryable, JobView, job_desk
+from app.infra.jobs.outcome import JobNotRetryable
 from app.infra.logger import configure_logging
 from app.infra.metrics.endpoint import MetricsError, metrics_endpoint
-from app.infra.postgres.migrate import upgrade
 from app.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from app.infra.jobs.queue import JobDesk, JobView
 
 T = TypeVar("T")
 
@@ -127,6 +129,9 @@ def migrate() -> None:
 
     Example: `DATABASE_URL=postgresql://user:password@host/favorites python -m app migrate`
     """
+    # Not every command pays for what only this one needs.
+    from app.infra.postgres.migrate import upgrade
+
     settings = _settings(quiet=False)
     logging.getLogger("alembic").setLevel(logging.INFO)
     upgrade(database_url(settings))
@@ -171,7 +176,7 @@ def list_jobs(
     * `python -m app jobs list --status all`
     """
 
-    async def read(desk: JobDesk) -> Sequence[JobView]:
+    async def read(desk: "JobDesk") -> "Sequence[JobView]":
         return await desk.list_jobs(status=None if status is JobStatus.ALL else status.value)
 
     table = _table("id", "task", "arguments", "status", "attempts", "due")
@@ -204,7 +209,7 @@ def retry_jobs(
     if (job_id is None) is not all_failed:
         _fail("Give either the id of a job or --all", status=USAGE)
 
-    async def retry(desk: JobDesk) -> int:
+    async def retry(desk: "JobDesk") -> int:
         if job_id is None:
             return await desk.retry_all()
         await desk.retry(job_id)
@@ -329,7 +334,10 @@ def _run(settings: Settings, work: Callable[[UseCases], Awaitable[T]]) -> T:
     return asyncio.run(wired())
 
 
-def _at_desk(work: Callable[[JobDesk], Awaitable[T]]) -> T:
+def _at_desk(work: "Callable[[JobDesk], Awaitable[T]]") -> T:
+    # Not every command pays for what only this one needs.
+    from app.infra.jobs.queue import job_desk
+
     settings = _settings()
 
     async def seated(_: UseCases) -> T:

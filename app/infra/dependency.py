@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
 from fastapi import FastAPI
@@ -31,16 +31,15 @@ from app.infra.http.api import create_api
 from app.infra.http.middleware.request_id import current_request_id
 from app.infra.http.options import HttpOptions
 from app.infra.http.rate_limit.shared import create_limiter
-from app.infra.jobs.worker import JobHandlers, JobWorker, WorkerOptions
 from app.infra.logger import configure_logging
 from app.infra.metrics.process import Sampler, process_metrics
 from app.infra.postgres.engine import connector, create_engine, sessions_of
 from app.infra.postgres.lookup.additions import PostgresAdditions
 from app.infra.postgres.lookup.lanes import Lanes
 from app.infra.postgres.lookup.lookups import PostgresLookups
-from app.infra.postgres.migrate import schema_at_head
 from app.infra.postgres.replica import PATIENCE as REPLICA_PATIENCE
 from app.infra.postgres.replica import Replica
+from app.infra.postgres.schema import schema_at_head
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from app.infra.security.api_key import new_api_key
 from app.infra.security.common_password import common_passwords
@@ -52,6 +51,9 @@ from app.infra.security.signing_keys import SigningKeys
 from app.infra.security.token import JwtTokenIssuer
 from app.infra.task_manager import TaskManager
 from app.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from app.infra.jobs.worker import JobWorker
 
 LANES = 4
 """Connections of one process for lookups, besides those of units of work."""
@@ -221,8 +223,11 @@ def create_app() -> FastAPI:
 
 
 @asynccontextmanager
-async def job_worker(settings: Settings) -> AsyncGenerator[JobWorker]:
+async def job_worker(settings: Settings) -> AsyncGenerator["JobWorker"]:
     """Build a worker of the job queue."""
+    # Servers have no use for it, and it brings a second driver: a tenth of their memory.
+    from app.infra.jobs.worker import JobHandlers, JobWorker, WorkerOptions
+
     async with wire(settings) as use_cases:
         yield JobWorker(
             database_url(settings),

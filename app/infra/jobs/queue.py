@@ -14,6 +14,8 @@ from procrastinate.manager import JobManager
 from procrastinate.psycopg_connector import PsycopgConnector
 from typing_extensions import override
 
+from app.infra.jobs.outcome import JobNotRetryable
+
 
 class _CollapsingJobManager(JobManager):
     """
@@ -69,10 +71,6 @@ class JobView:
     status: str
     attempts: int
     scheduled_at: datetime | None
-
-
-class JobNotRetryable(Exception):
-    """There is no such job, or it is neither failed nor stalled."""
 
 
 class JobDesk:

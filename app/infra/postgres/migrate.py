@@ -9,12 +9,11 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.infra.postgres.engine import PATIENCE, create_engine
+from app.infra.postgres.engine import create_engine
 from app.infra.postgres.failure import storage_failures
 from app.infra.postgres.orm import access, customer, favorite, product, session, throttle
 from app.infra.postgres.orm.row import Row
@@ -50,19 +49,6 @@ def downgrade(
     :raises StorageUnavailable: if the database cannot be reached, or a table stays locked
     """
     _run(url, lambda config: command.downgrade(config, revision), statement_timeout)
-
-
-async def schema_at_head(engine: AsyncEngine) -> bool:
-    """
-    Tell whether the database's schema is that of this code, or a newer one.
-
-    A newer one is right as well: each revision suits the code that still runs when it comes.
-
-    :raises StorageUnavailable: if the database cannot be reached
-    """
-    with storage_failures():
-        async with asyncio.timeout(PATIENCE.total_seconds()), engine.connect() as connection:
-            return _up_to_date(await connection.run_sync(_revision))
 
 
 def head() -> str:
@@ -122,11 +108,3 @@ def revisions() -> tuple[str, ...]:
     """Return all revisions that this code knows, oldest first."""
     script = ScriptDirectory.from_config(_config())
     return tuple(revision.revision for revision in script.walk_revisions())[::-1]
-
-
-def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
-
-
-def _up_to_date(revision: str | None) -> bool:
-    return revision is not None and (revision == head() or revision not in revisions())

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.outcome import StorageUnavailable
-from app.infra.postgres import migrate
+from app.infra.postgres import migrate, schema
 from app.infra.postgres.engine import create_engine
 
 VERSIONS = Path(migrate.__file__).parent / "migration" / "versions"
@@ -87,8 +87,13 @@ class TestMigrations:
 
 
 class TestSchemaAtHead:
+    def test_knows_the_newest_revision(self) -> None:
+        assert migrate.head() == schema.HEAD
+        # Revisions are compared as they are numbered.
+        assert list(migrate.revisions()) == sorted(migrate.revisions())
+
     async def test_is_so_once_all_is_migrated(self, postgres_engine: AsyncEngine) -> None:
-        assert await migrate.schema_at_head(postgres_engine)
+        assert await schema.schema_at_head(postgres_engine)
 
     @pytest.mark.parametrize(
         ("stamp", "expected"),
@@ -107,5 +112,5 @@ class TestSchemaAtHead:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(stamp.encode())
         engine = create_engine(url)
-        assert await migrate.schema_at_head(engine) is expected
+        assert await schema.schema_at_head(engine) is expected
         await engine.dispose()

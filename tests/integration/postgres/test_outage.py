@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.domain.outcome import StorageUnavailable
 from app.domain.repository import UnitOfWorkFactory
 from app.infra.postgres.engine import create_engine, sessions_of
-from app.infra.postgres.migrate import schema_at_head, upgrade
+from app.infra.postgres.migrate import upgrade
+from app.infra.postgres.schema import schema_at_head
 from app.infra.postgres.transaction import Transaction
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from development.postgres import EmbeddedPostgres, StopMode
