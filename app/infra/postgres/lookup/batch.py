@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -32,6 +33,8 @@ class Batch(Generic[K, V]):
         self._at_once = at_once
         self._most = most
         self._waiting: dict[K, list[asyncio.Future[V]]] = {}
+        self._context = copy_context()
+        self._beginning = False
         # Strong references: the event loop's own are weak.
         self._workers: set[asyncio.Task[None]] = set()
 
@@ -39,17 +42,33 @@ class Batch(Generic[K, V]):
         """Ask one question; whoever stops waiting for the answer disturbs nobody."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[V] = loop.create_future()
+        if not self._waiting:
+            self._context = copy_context()
         self._waiting.setdefault(key, []).append(answer)
-        if len(self._workers) < self._at_once:
-            # It begins when everything that has arrived by now has been read.
-            worker = loop.create_task(self._work(), name="lookup")
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+        self._begin(loop)
         return answer
 
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._beginning or len(self._workers) >= self._at_once:
+            return
+        self._beginning = True
+        # It begins when everything that has arrived by now has been read; what it does belongs to
+        # the request that has waited for it longest.
+        worker = loop.create_task(self._work(), name="lookup", context=self._context)
+        self._workers.add(worker)
+        worker.add_done_callback(self._ended)
+
+    def _ended(self, worker: "asyncio.Task[None]") -> None:
+        self._workers.discard(worker)
+        if self._waiting and not worker.cancelled():
+            self._begin(worker.get_loop())
+
     async def _work(self) -> None:
-        while self._waiting:
-            await self._answer(self._take())
+        self._beginning = False
+        taken = self._take()
+        if self._waiting:
+            self._begin(asyncio.get_running_loop())
+        await self._answer(taken)
 
     def _take(self) -> Mapping[K, list["asyncio.Future[V]"]]:
         if len(self._waiting) <= self._most:
