@@ -11,7 +11,8 @@ import logging
 import math
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from functools import partial
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -43,20 +44,28 @@ _QUIET = {
     "asyncio": logging.WARNING,
     "httpcore2": logging.WARNING,
     "httpx2": logging.WARNING,
+    # What it says again and again is said once by our own line.
+    "opentelemetry.exporter": logging.CRITICAL,
     "procrastinate": logging.WARNING,
     "psycopg": logging.WARNING,
     "sqlalchemy": logging.WARNING,
+    "urllib3": logging.WARNING,
     "uvicorn.access": logging.CRITICAL,
 }
 
 
 def configure_logging(
-    *, format: Literal["console", "json"], level: str, stream: TextIO | None = None
+    *,
+    format: Literal["console", "json"],
+    level: str,
+    stream: TextIO | None = None,
+    ids: Callable[[], Mapping[str, str]] | None = None,
 ) -> None:
     """
     Send every log line of this process to a stream (stderr), lines below the level to nobody.
 
-    May be called again: the last call counts.
+    `ids` returns what else every line carries, such as the trace that it belongs to. May be
+    called again: the last call counts.
     """
     stream = sys.stderr if stream is None else stream
     shared: list[Processor] = [
@@ -66,6 +75,7 @@ def configure_logging(
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([partial(_add, ids)] if ids is not None else []),
     ]
     last: list[Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -106,6 +116,13 @@ def _console_renderer(*, colors: bool) -> Processor:
     return structlog.dev.ConsoleRenderer(
         colors=colors, exception_formatter=structlog.dev.plain_traceback, pad_event_to=32
     )
+
+
+def _add(
+    ids: Callable[[], Mapping[str, str]], _logger: WrappedLogger, _method: str, event: EventDict
+) -> EventDict:
+    event.update(ids())
+    return event
 
 
 def _clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

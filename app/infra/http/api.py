@@ -27,6 +27,7 @@ from app.infra.http.middleware.rate_limit import RateLimit
 from app.infra.http.middleware.request_id import RequestId
 from app.infra.http.middleware.security_headers import SecurityHeaders
 from app.infra.http.middleware.target import CheckTarget
+from app.infra.http.middleware.trace import Trace
 from app.infra.http.options import HttpOptions
 from app.infra.http.paging import CursorCodec
 from app.infra.http.problem import RequestError, answer_problem
@@ -66,6 +67,14 @@ def create_api(use_cases: AbstractAsyncContextManager[UseCases], options: HttpOp
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Its own traces hold paths and queries, which are the client's words.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
         lifespan=lifespan,
         middleware=_middleware(options),
         generate_unique_id_function=openapi.operation_id,
@@ -93,7 +102,8 @@ def _middleware(options: HttpOptions) -> list[Middleware]:
     """
     Return the layers around the routes, the outermost first.
 
-    The id comes first, since everything logs it; the log line is about the answer as it leaves;
+    The id comes first, since everything logs it, and then the trace, which the log line names;
+    that line is about the answer as it leaves;
     headers are on refusals too; requests are counted before anything is done for them; what else
     refuses stands inside the boundary that words refusals, and the body is read last, when nothing
     else speaks against the request.
@@ -103,6 +113,7 @@ def _middleware(options: HttpOptions) -> list[Middleware]:
     )
     return [
         Middleware(RequestId),
+        *([Middleware(Trace, tracer=options.tracer)] if options.tracer is not None else []),
         Middleware(AccessLog),
         Middleware(Measure, observe=options.observe),
         Middleware(ClientAddress, trusted=options.trusted_proxies),

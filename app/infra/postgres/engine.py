@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlmodel.ext.asyncio.session import AsyncSession
 from typing_extensions import override
+
+from app.application.tracer import NULL_TRACER, Tracer
+from app.infra.postgres.trace import StatementTrace
 
 PATIENCE = timedelta(seconds=2)
 """How long one waits for the database, be it for a connection or for an answer."""
@@ -38,6 +42,7 @@ def create_engine(
     patience: timedelta = PATIENCE,
     statement_timeout: timedelta | None = PATIENCE,
     transaction_pooler: bool = False,
+    tracer: Tracer = NULL_TRACER,
 ) -> AsyncEngine:
     """
     Make an engine for a `postgresql://` or `postgresql+asyncpg://` URL; nothing connects yet.
@@ -46,12 +51,16 @@ def create_engine(
     `patience` bounds the wait for a place in the pool, and that for a connection. A statement
     ends after `statement_timeout`, on the server as well. With `transaction_pooler` (PgBouncer)
     nothing is left to the connection that a transaction would not find again: no prepared
-    statement, no setting.
+    statement, no setting. `tracer` is told of statements and connections.
 
     :raises ValueError: if it is the URL of something else
     """
     dsn = _dsn(url)
     statement_s = statement_timeout.total_seconds() if statement_timeout else None
+
+    traced = (
+        None if tracer is NULL_TRACER else StatementTrace(tracer, dsn=dsn, pool=application_name)
+    )
 
     async def connect() -> Any:
         return await asyncpg.connect(
@@ -65,10 +74,18 @@ def create_engine(
             | ({} if transaction_pooler else _settings(statement_s)),
         )
 
+    async def connect_traced(trace: StatementTrace) -> Any:
+        async with trace.connecting():
+            connection = await connect()
+        trace.watch_connection(connection)
+        return connection
+
     engine = create_async_engine(
         # The URL stays out of the engine, and with it the password out of its `repr` and logs.
         "postgresql+asyncpg://",
-        connect_args={"async_creator_fn": connect}
+        connect_args={
+            "async_creator_fn": connect if traced is None else partial(connect_traced, traced)
+        }
         | (_NOTHING_PREPARED if transaction_pooler else {}),
         pool_size=pool_size,
         max_overflow=0,
@@ -79,6 +96,8 @@ def create_engine(
     )
     event.listen(engine.sync_engine, "checkin", _note_return)
     event.listen(engine.sync_engine, "checkout", _check)
+    if traced is not None:
+        traced.watch(engine)
     return engine
 
 

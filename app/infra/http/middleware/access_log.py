@@ -8,13 +8,15 @@ from typing_extensions import override
 
 from app.domain.access import CustomerPrincipal, ServicePrincipal
 from app.infra.http.middleware.timed import Timed, route_template
+from app.infra.http.problem import problem_told
 
 logger = structlog.stdlib.get_logger(__name__)
 
 
 class AccessLog(Timed):
     """
-    Log every request when it has been answered: method, route, status, duration in milliseconds.
+    Log every request when it has been answered: method, route, status, duration in milliseconds,
+    and the code of the problem if it was one.
 
     The route's template is logged and neither path nor query: both are the client's words, and
     filters hold e-mail addresses.
@@ -30,6 +32,7 @@ class AccessLog(Timed):
             duration_ms=round(duration_s * 1000, 2),
             client_ip=scope["state"].get("client_ip"),
             **_principal_ids(scope),
+            **problem_told(scope),
         )
 
 
