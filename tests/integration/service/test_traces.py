@@ -148,6 +148,38 @@ class TestOneFailedRequest:
         assert not re.search(r"@|%40|\?|WHERE|\$1", str(collector.spans))
 
 
+class TestJobs:
+    async def test_that_carry_no_trace_are_run_all_the_same(
+        self, collector: Collector, tmp_path: Path, new_database: Callable[..., str]
+    ) -> None:
+        url = new_database(migrated=True)
+        staff = employ(url, ())
+        with running_service(tmp_path, url) as service:
+            product_id = service.store.new_product()
+            async with People(service, staff) as people:
+                customer = await people.customer()
+                service.store.misbehave(status=503)
+                path = f"/customers/me/favorites/{product_id}"
+                answer = await customer.client.put(path, headers={"traceparent": FOREIGN})
+                assert answer.status_code == 202, answer.text
+                service.store.behave()
+                # What a version that knows no traces would have to make sense of.
+                assert service.sql(
+                    "SELECT args FROM procrastinate_jobs WHERE task_name = 'validate_product'"
+                ) == [({"product_id": product_id},)]
+
+                async def settled() -> bool:
+                    found = await customer.client.get(path)
+                    return bool(found.json()["status"] == "available")
+
+                with service.host.running(
+                    "-m", "app", "worker", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url
+                ):
+                    await until(settled, within_s=30, what="the job")
+        done = named(collector.spans, "process validate_product")
+        assert (done.parent_id, done.links, done.failed) == ("", (), False)
+
+
 class TestTraces:
     async def test_tell_why_a_request_has_no_database(
         self, collector: Collector, tmp_path: Path, new_database: Callable[..., str]
