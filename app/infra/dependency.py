@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 from app.application.assembly import Collaborators, Rules, assemble
+from app.application.tracer import NULL_TRACER, Tracer
 from app.application.use_cases import UseCases
 from app.domain.access import ApiKey, PresentedApiKey, Scope
 from app.domain.outcome import StorageUnavailable
@@ -27,13 +28,13 @@ from app.domain.throttle import AccessThrottles
 from app.infra.fakestore.catalog import FakeStoreCatalog
 from app.infra.fakestore.client import create_client
 from app.infra.fakestore.options import CatalogOptions
-from app.infra.http.api import create_api
+from app.infra.http.api import VERSION, create_api
 from app.infra.http.middleware.request_id import current_request_id
 from app.infra.http.options import HttpOptions
-from app.infra.http.rate_limit.shared import create_limiter
+from app.infra.http.rate_limit.create import create_limiter
 from app.infra.logger import configure_logging
 from app.infra.metrics.process import Sampler, process_metrics
-from app.infra.postgres.engine import connector, create_engine, sessions_of
+from app.infra.postgres.engine import connector, create_engine, sessions_of, statement_trace
 from app.infra.postgres.lookup.additions import PostgresAdditions
 from app.infra.postgres.lookup.lanes import Lanes
 from app.infra.postgres.lookup.lookups import PostgresLookups
@@ -60,6 +61,9 @@ LANES = 4
 
 BACKGROUND_TASKS = 256
 """Calls of the catalog that are under way or waited for in one process, at the most."""
+
+TRACES_PATIENCE = timedelta(seconds=2)
+"""How long a process that stops waits for its last traces to be taken, at the most."""
 
 # The command line names it to the processes of a server; nothing else should.
 WORKERS_VARIABLE = "FAVORITES_SERVER_PROCESSES"
@@ -93,9 +97,13 @@ class Readiness:
 
 @asynccontextmanager
 async def wire(
-    settings: Settings, *, readiness: Readiness | None = None
+    settings: Settings, *, readiness: Readiness | None = None, tracer: Tracer = NULL_TRACER
 ) -> AsyncGenerator[UseCases]:
-    """Build the service and, on leaving, take it down in the opposite order."""
+    """
+    Build the service and, on leaving, take it down in the opposite order.
+
+    The tracer is told of what is done, and ends with the service.
+    """
     clock = partial(datetime.now, UTC)
     keys = _signing_keys(settings)
     catalog_options = _catalog_options(settings)
@@ -105,6 +113,7 @@ async def wire(
         patience=settings.database_pool_timeout,
         statement_timeout=settings.database_pool_timeout,
         transaction_pooler=settings.database_transaction_pooler,
+        tracer=tracer,
     )
     lanes = Lanes(
         connector(
@@ -112,6 +121,7 @@ async def wire(
             patience=settings.database_pool_timeout,
             statement_timeout=settings.database_pool_timeout,
             transaction_pooler=settings.database_transaction_pooler,
+            trace=statement_trace(tracer, database_url(settings)),
         ),
         size=LANES,
         patience=settings.database_pool_timeout,
@@ -120,9 +130,14 @@ async def wire(
     lookups = PostgresLookups(lanes)
     additions = PostgresAdditions(lanes)
     pool = cast("QueuePool", engine.pool)
-    reader = _replica_engine(settings)
+    reader = _replica_engine(settings, tracer)
     replica = None if reader is None else Replica(reader, max_lag=settings.database_read_max_lag)
-    units = partial(PostgresUnitOfWork, sessions_of(engine), budget=settings.database_pool_timeout)
+    units = partial(
+        PostgresUnitOfWork,
+        sessions_of(engine),
+        budget=settings.database_pool_timeout,
+        tracer=tracer,
+    )
     hashing = HashingExecutor(threads=_hashing_threads(settings), queue=settings.password_queue)
     hasher = ArgonPasswordHasher(
         parameters=Argon2Parameters(
@@ -133,7 +148,7 @@ async def wire(
         executor=hashing,
     )
     client = create_client(settings.fakestore_url, catalog_options)
-    tasks = TaskManager(limit=BACKGROUND_TASKS, grace=settings.shutdown_grace / 2)
+    tasks = TaskManager(limit=BACKGROUND_TASKS, grace=settings.shutdown_grace / 2, tracer=tracer)
     metrics = process_metrics()
     sampler = Sampler(
         {
@@ -144,8 +159,8 @@ async def wire(
         }
     )
     try:
-        # Tasks stop before the client they use.
-        async with replica or nullcontext(), sampler, hasher, client, tasks:
+        # Tasks stop before the client they use, and everything before what is told of it is sent.
+        async with tracer, replica or nullcontext(), sampler, hasher, client, tasks:
             if readiness is not None:
                 readiness.opened(partial(_check_schema, engine))
             yield assemble(
@@ -160,6 +175,7 @@ async def wire(
                         clock=clock,
                         request_id=current_request_id,
                         observer=metrics.catalog,
+                        tracer=tracer,
                     ),
                     hasher=hasher,
                     tokens=JwtTokenIssuer(
@@ -192,13 +208,17 @@ async def wire(
 def create_app() -> FastAPI:
     """Build the application of one server process; the settings are read, nothing connects yet."""
     settings = load_settings()
+    tracer = _tracer(settings, service="favorites-api")
     configure_logging(
-        format=settings.log_format.value, level=settings.log_level.value, lasting=True
+        format=settings.log_format.value,
+        level=settings.log_level.value,
+        ids=None if tracer is None else tracer.ids,
+        lasting=True,
     )
     readiness = Readiness()
     keys = _signing_keys(settings)
     return create_api(
-        wire(settings, readiness=readiness),
+        wire(settings, readiness=readiness, tracer=tracer or NULL_TRACER),
         HttpOptions(
             cursor_keys=[
                 hashlib.sha256(b"favorites cursor\0" + secret).digest() for secret in keys.values()
@@ -218,17 +238,23 @@ def create_app() -> FastAPI:
                 else settings.redis_url.get_secret_value(),
             ),
             observe=process_metrics().requests,
+            tracer=tracer,
         ),
     )
 
 
 @asynccontextmanager
 async def job_worker(settings: Settings) -> AsyncGenerator["JobWorker"]:
-    """Build a worker of the job queue."""
+    """Build a worker of the job queue; if traces are sent, log lines name them from now on."""
     # Servers have no use for it, and it brings a second driver: a tenth of their memory.
     from app.infra.jobs.worker import JobHandlers, JobWorker, WorkerOptions
 
-    async with wire(settings) as use_cases:
+    tracer = _tracer(settings, service="favorites-worker")
+    if tracer is not None:
+        configure_logging(
+            format=settings.log_format.value, level=settings.log_level.value, ids=tracer.ids
+        )
+    async with wire(settings, tracer=tracer or NULL_TRACER) as use_cases:
         yield JobWorker(
             database_url(settings),
             JobHandlers(
@@ -246,6 +272,7 @@ async def job_worker(settings: Settings) -> AsyncGenerator["JobWorker"]:
                 kept=settings.dead_letters_kept,
             ),
             observe=process_metrics().jobs,
+            tracer=tracer or NULL_TRACER,
         )
 
 
@@ -260,7 +287,22 @@ def database_url(settings: Settings) -> str:
     return settings.database_url.get_secret_value()
 
 
-def _replica_engine(settings: Settings) -> AsyncEngine | None:
+def _tracer(settings: Settings, *, service: str) -> Tracer | None:
+    if settings.otel_exporter_otlp_endpoint is None:
+        return None
+    # Here and not above: without traces the library costs neither memory nor time to start.
+    from app.infra.tracing.export import create_tracer
+
+    return create_tracer(
+        settings.otel_exporter_otlp_endpoint,
+        service=service,
+        version=VERSION,
+        environment=settings.environment.value,
+        patience=min(TRACES_PATIENCE, settings.shutdown_grace / 10),
+    )
+
+
+def _replica_engine(settings: Settings, tracer: Tracer) -> AsyncEngine | None:
     if settings.database_read_url is None:
         return None
     return create_engine(
@@ -270,6 +312,7 @@ def _replica_engine(settings: Settings) -> AsyncEngine | None:
         patience=REPLICA_PATIENCE,
         statement_timeout=REPLICA_PATIENCE,
         transaction_pooler=settings.database_transaction_pooler,
+        tracer=tracer,
     )
 
 

@@ -12,7 +12,7 @@ import logging
 import math
 import re
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import nullcontext
 from functools import lru_cache, partial
 from typing import Any, Literal, TextIO
@@ -56,9 +56,12 @@ _QUIET = {
     "asyncio": logging.WARNING,
     "httpcore2": logging.WARNING,
     "httpx2": logging.WARNING,
+    # What it says again and again is said once by our own line.
+    "opentelemetry.exporter": logging.CRITICAL,
     "procrastinate": logging.WARNING,
     "psycopg": logging.WARNING,
     "sqlalchemy": logging.WARNING,
+    "urllib3": logging.WARNING,
     "uvicorn.access": logging.CRITICAL,
 }
 
@@ -68,19 +71,22 @@ def configure_logging(
     format: Literal["console", "json"],
     level: str,
     stream: TextIO | None = None,
+    ids: Callable[[], Mapping[str, str]] | None = None,
     lasting: bool = False,
 ) -> None:
     """
     Send every log line of this process to a stream (stderr), lines below the level to nobody.
 
-    May be called again: the last call counts, unless an earlier one was meant to be `lasting`,
-    which spares loggers asking each time how they are to write.
+    `ids` returns what else every line carries, such as the trace that it belongs to. May be
+    called again: the last call counts, unless an earlier one was meant to be `lasting`, which
+    spares loggers asking each time how they are to write.
     """
     stream = sys.stderr if stream is None else stream
     # Plain tracebacks: richer ones show local variables, passwords among them.
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *([partial(_add, ids)] if ids is not None else []),
         structlog.processors.format_exc_info,
         _clean,
     ]
@@ -136,6 +142,13 @@ def _console_renderer(*, colors: bool) -> Processor:
     return structlog.dev.ConsoleRenderer(
         colors=colors, exception_formatter=structlog.dev.plain_traceback, pad_event_to=32
     )
+
+
+def _add(
+    ids: Callable[[], Mapping[str, str]], _logger: WrappedLogger, _method: str, event: EventDict
+) -> EventDict:
+    event.update(ids())
+    return event
 
 
 def _clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

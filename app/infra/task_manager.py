@@ -12,6 +12,7 @@ import structlog
 from typing_extensions import override
 
 from app.application.gateway import BackgroundTasks
+from app.application.tracer import NULL_TRACER, Tracer
 
 T = TypeVar("T")
 
@@ -26,11 +27,13 @@ class TaskManager(BackgroundTasks):
     Runs at most `limit` works at once, and on leaving gives them a `grace` before it cancels them.
 
     Enter it before work is given to it, and leave it before the clients that the work uses.
+    `tracer` is told of work that nobody waits for, as a trace of its own.
     """
 
-    def __init__(self, *, limit: int, grace: timedelta) -> None:
+    def __init__(self, *, limit: int, grace: timedelta, tracer: Tracer = NULL_TRACER) -> None:
         self._limit = limit
         self._grace = grace
+        self._tracer = tracer
         self._closing = False
         self._refusing = False
         # Strong references: the event loop's own are weak.
@@ -41,7 +44,8 @@ class TaskManager(BackgroundTasks):
         if key in self._running:
             return False
         # A fresh context: what goes on after the answer must not carry the request's id.
-        return self._begin(key, work, Context()) is not None
+        traced = partial(self._traced, key, work, self._tracer.carried())
+        return self._begin(key, traced, Context()) is not None
 
     @override
     async def join(self, key: str, work: Callable[[], Awaitable[T]]) -> T | None:
@@ -52,6 +56,12 @@ class TaskManager(BackgroundTasks):
         # Unlike `await task`, this does not cancel the task when the caller is canceled.
         await asyncio.wait([task])
         return None if task.cancelled() else cast("T", task.result())
+
+    async def _traced(
+        self, key: str, work: Callable[[], Awaitable[object]], because_of: str | None
+    ) -> object:
+        with self._tracer.span("background", attributes={"task": key}, because_of=because_of):
+            return await work()
 
     def _begin(
         self, key: str, work: Callable[[], Awaitable[object]], context: Context

@@ -10,9 +10,9 @@ from typing_extensions import override
 
 from app.domain.access import Scope
 from app.domain.throttle import ThrottleRule
+from app.infra.http.rate_limit.create import create_limiter
 from app.infra.http.rate_limit.limiter import Admission, RateLimiter
 from app.infra.http.rate_limit.memory import ProcessLimiter
-from app.infra.http.rate_limit.shared import create_limiter
 from tests.double.service import Service
 from tests.http.client import API_KEY, api_key, bearer, build, connect
 

@@ -179,3 +179,16 @@ class TestConsole(LogTest):
         self.configure("console")
         structlog.stdlib.get_logger("app").error("failed", reason="x")
         assert "\x1b" not in self.stream.getvalue()
+
+
+class TestIds(LogTest):
+    def test_are_on_every_line(self) -> None:
+        self.stream = io.StringIO()
+        ids: dict[str, str] = {}
+        configure_logging(format="json", level="INFO", stream=self.stream, ids=lambda: ids)
+        structlog.stdlib.get_logger("app.outside").info("done")
+        ids["trace_id"] = "t1"
+        structlog.stdlib.get_logger("app.somewhere").info("done")
+        logging.getLogger("app.core").info("done")
+        lines = list(map(json.loads, self.stream.getvalue().splitlines()))
+        assert [line.get("trace_id") for line in lines] == [None, "t1", "t1"]

@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 from app.infra.task_manager import TaskManager
+from tests.recorder import RecordingTracer, parent_id
 
 LONG = timedelta(seconds=10)
 NO_TIME = timedelta(0)
@@ -158,3 +159,33 @@ class TestLeavingATaskManager:
     async def test_is_quick_if_there_is_nothing_to_wait_for(self) -> None:
         async with TaskManager(limit=1, grace=LONG):
             pass
+
+
+class TestTraces:
+    async def test_of_work_that_nobody_waits_for_are_linked_to_who_began_it(self) -> None:
+        tracer = RecordingTracer()
+
+        async def work() -> None:
+            with tracer.span("part"):
+                pass
+
+        async with TaskManager(limit=1, grace=LONG, tracer=tracer) as tasks:
+            with tracer.span("request"):
+                assert tasks.start("product:5", work)
+        background, request = tracer.only("background"), tracer.only("request")
+        assert parent_id(tracer.only("part")) == background.context.span_id
+        assert parent_id(background) is None
+        assert [link.context.span_id for link in background.links] == [request.context.span_id]
+        assert dict(background.attributes or {}) == {"task": "product:5"}
+
+    async def test_of_work_that_is_waited_for_go_on(self) -> None:
+        tracer = RecordingTracer()
+
+        async def work() -> bool:
+            with tracer.span("part"):
+                return True
+
+        async with TaskManager(limit=1, grace=LONG, tracer=tracer) as tasks:
+            with tracer.span("request"):
+                assert await tasks.join("product:5", work)
+        assert parent_id(tracer.only("part")) == tracer.only("request").context.span_id

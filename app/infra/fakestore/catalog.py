@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from app.application.catalog_observer import BreakerState, CallOutcome, CatalogObserver, Operation
 from app.application.gateway import Clock, ProductCatalog
+from app.application.tracer import NULL_TRACER, Attributes, Span, SpanKind, Tracer
 from app.domain.outcome import CatalogUnavailable
 from app.domain.product import Product, ProductId
 from app.infra.fakestore.answer import Answer, read_answer
@@ -42,7 +43,8 @@ class FakeStoreCatalog(ProductCatalog):
     """
     Asks the Fake Store, as patiently as the options say; made once per process.
 
-    `request_id` returns the id to pass on as `X-Request-ID`, if there is one.
+    `request_id` returns the id to pass on as `X-Request-ID`, if there is one. `tracer` is told of
+    calls and of each try; the catalog, which is somebody else's, is not told of the trace.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class FakeStoreCatalog(ProductCatalog):
         clock: Clock,
         request_id: Callable[[], str | None],
         observer: CatalogObserver,
+        tracer: Tracer = NULL_TRACER,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -61,6 +64,8 @@ class FakeStoreCatalog(ProductCatalog):
         self._clock = clock
         self._request_id = request_id
         self._observer = observer
+        self._tracer = tracer
+        self._server = _server(client.base_url)
         self._monotonic = monotonic
         self._sleep = sleep
         self._breaker = CircuitBreaker(
@@ -89,16 +94,19 @@ class FakeStoreCatalog(ProductCatalog):
     async def _ask(self, operation: Operation, path: str, translate: Callable[[Answer], T]) -> T:
         began = self._monotonic()
         retrying = self._retrying(deadline=began + self._options.deadline_s)
-        try:
-            answer = await self._guarded(retrying, partial(self._try, path, translate))
-        except NotAnswered as error:
-            self._observe(operation, error.outcome, began=began, retrying=retrying)
-            self._log(operation, path, error, retrying=retrying)
-            raise CatalogUnavailable(
-                "The product catalog cannot be asked at the moment",
-                retry_after=self._retry_after(error),
-            ) from error
-        outcome = CallOutcome.ABSENT if answer is None else CallOutcome.FOUND
+        with self._tracer.span(f"catalog {operation.value}") as span:
+            try:
+                answer = await self._guarded(retrying, partial(self._try, path, translate))
+            except NotAnswered as error:
+                span.fail(error.outcome.value)
+                self._observe(operation, error.outcome, began=began, retrying=retrying)
+                self._log(operation, path, error, retrying=retrying)
+                raise CatalogUnavailable(
+                    "The product catalog cannot be asked at the moment",
+                    retry_after=self._retry_after(error),
+                ) from error
+            outcome = CallOutcome.ABSENT if answer is None else CallOutcome.FOUND
+            span.note({"outcome": outcome.value})
         self._observe(operation, outcome, began=began, retrying=retrying)
         return answer
 
@@ -112,10 +120,21 @@ class FakeStoreCatalog(ProductCatalog):
                 raise CallFailed(CallOutcome.TIMEOUT) from error
 
     async def _try(self, path: str, translate: Callable[[Answer], T]) -> T:
+        with self._tracer.span(
+            "GET", kind=SpanKind.CLIENT, attributes={**self._server, "url.path": f"/{path}"}
+        ) as span:
+            try:
+                return await self._request(path, translate, span)
+            except CallFailed as error:
+                span.fail(error.outcome.value)
+                raise
+
+    async def _request(self, path: str, translate: Callable[[Answer], T], span: Span) -> T:
         request_id = self._request_id()
         headers = {} if request_id is None else {"X-Request-ID": request_id}
         try:
             async with self._client.stream("GET", path, headers=headers) as response:
+                span.note({"http.response.status_code": response.status_code})
                 answer = await read_answer(
                     response,
                     limit=self._options.max_body_bytes,
@@ -200,6 +219,15 @@ class FakeStoreCatalog(ProductCatalog):
     def _breaker_changed(self, state: BreakerState) -> None:
         logger.warning("catalog_breaker_changed", state=state.value)
         self._observer.breaker_changed(state)
+
+
+def _server(url: httpx2.URL) -> Attributes:
+    default = 443 if url.scheme == "https" else 80
+    return {
+        "http.request.method": "GET",
+        "server.address": url.host,
+        "server.port": url.port or default,
+    }
 
 
 def _worth_a_retry(error: BaseException) -> bool:

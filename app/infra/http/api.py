@@ -23,6 +23,7 @@ from app.infra.http.middleware.error_boundary import ErrorBoundary
 from app.infra.http.middleware.head import HeadAsGet
 from app.infra.http.middleware.rate_limit import RateLimit
 from app.infra.http.middleware.target import CheckTarget
+from app.infra.http.middleware.trace import Trace
 from app.infra.http.options import HttpOptions
 from app.infra.http.paging import CursorCodec
 from app.infra.http.plain.requests import PlainRequests
@@ -63,8 +64,14 @@ def create_api(use_cases: AbstractAsyncContextManager[UseCases], options: HttpOp
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        # Traces are ours to make: these would hold queries, and queries e-mail addresses.
-        telemetry={"tracing": False, "metrics": False, "logs": False},
+        # Its own traces hold paths and queries, which are the client's words.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
         lifespan=lifespan,
         middleware=_middleware(options),
         generate_unique_id_function=openapi.operation_id,
@@ -92,14 +99,16 @@ def _middleware(options: HttpOptions) -> list[Middleware]:
     """
     Return the layers around the routes, the outermost first.
 
-    The envelope is about the answer as it leaves, refusals included; requests are counted before
-    anything is done for them; what else refuses stands inside the boundary that words refusals,
-    and the body is read last, when nothing else speaks against the request.
+    A trace is of everything, if there are traces; the envelope is about the answer as it leaves,
+    refusals included; requests are counted before anything is done for them; what else refuses
+    stands inside the boundary that words refusals, and the body is read last, when nothing else
+    speaks against the request.
     """
     cors = Middleware(
         Cors, allowed_origins=options.allowed_origins, api_key_header=options.api_key_header
     )
     return [
+        *([Middleware(Trace, tracer=options.tracer)] if options.tracer is not None else []),
         Middleware(
             Envelope,
             observe=options.observe,

@@ -6,6 +6,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
+from app.application.tracer import Tracer
 from app.infra.http.rate_limit.limiter import RateLimiter
 
 
@@ -36,7 +37,8 @@ class HttpOptions:
     (`https://shop.example`). `trusted_proxies` are those whose `X-Forwarded-For` is believed.
     `product_max_age` is how long others may keep a product (the soft TTL). `ready` returns if the
     service can do its work, and raises `Unavailable` otherwise. `limiter` bounds how much one
-    client may ask; it is closed with the application. `observe` hears of every request.
+    client may ask; it is closed with the application. `observe` hears of every request, and so
+    does `tracer`, if there is one.
     """
 
     cursor_keys: Sequence[bytes] = field(repr=False)
@@ -50,6 +52,7 @@ class HttpOptions:
     ready: Callable[[], Awaitable[None]] = _always_ready
     limiter: RateLimiter | None = field(default=None, repr=False)
     observe: RequestObserver = _ignore
+    tracer: Tracer | None = None
 
     def __post_init__(self) -> None:
         if not self.cursor_keys or min(map(len, self.cursor_keys)) < 32:

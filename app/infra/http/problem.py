@@ -36,6 +36,7 @@ from app.domain.outcome import (
     NotFound,
     PreconditionFailed,
     ProductNotFound,
+    StorageUnavailable,
     Throttled,
     Unavailable,
 )
@@ -162,9 +163,20 @@ def _leaves(problem: ProblemType) -> Iterator[ProblemType]:
         yield from _leaves(child)
 
 
+def problem_told(scope: Scope) -> Mapping[str, str]:
+    """
+    Return the `code` of the problem that a request was answered with; nothing if it was not.
+
+    With it is the `reason` for which the database was unavailable: the exception behind it.
+    """
+    told: Mapping[str, str] = scope.get("state", {}).get("problem", {})
+    return told
+
+
 def problem_response(scope: Scope, problem: Problem) -> Response:
     """Answer a request with what went wrong."""
     kind = type(problem)
+    scope.setdefault("state", {})["problem"] = {"code": kind.code} | _reason(problem)
     status = status_of(kind)
     content: dict[str, Any] = {
         "type": f"/problems/{kind.code}",
@@ -197,6 +209,15 @@ def problem_response(scope: Scope, problem: Problem) -> Response:
         headers=_headers(problem),
         media_type=MEDIA_TYPE,
     )
+
+
+def _reason(problem: Problem) -> dict[str, str]:
+    # Why the database is unavailable is nobody's business outside, and our first question.
+    if not isinstance(problem, StorageUnavailable) or problem.__cause__ is None:
+        return {}
+    kind = type(problem.__cause__)
+    place = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return {"reason": f"{place}{kind.__qualname__}"}
 
 
 def _sent_as(scope: Scope, name: str) -> str:

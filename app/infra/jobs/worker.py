@@ -14,6 +14,7 @@ import psycopg
 from procrastinate import JobContext, exceptions, utils
 from procrastinate.worker import Worker
 
+from app.application.tracer import NULL_TRACER, SpanKind, Tracer
 from app.domain.outcome import Unavailable
 from app.domain.product import ProductId
 from app.infra.jobs.queue import create_queue
@@ -63,7 +64,8 @@ class JobWorker:
     """
     Works until it is told to stop, also through restarts of the database.
 
-    `observe` hears of every run of a job.
+    `observe` hears of every run of a job, and so does `tracer`: as a part of the trace that the
+    job was enqueued in, if it carries one, otherwise as a trace of its own.
     """
 
     def __init__(
@@ -73,11 +75,13 @@ class JobWorker:
         options: WorkerOptions,
         *,
         observe: JobObserver,
+        tracer: Tracer = NULL_TRACER,
     ) -> None:
         self._conninfo = conninfo
         self._handlers = handlers
         self._options = options
         self._observe = observe
+        self._tracer = tracer
         self._stopping = asyncio.Event()
         self._run: asyncio.Task[None] | None = None
 
@@ -110,11 +114,30 @@ class JobWorker:
                     stalled_worker_timeout=self._options.lease.total_seconds(),
                     delete_jobs="successful",
                     install_signal_handlers=False,
-                    worker_middleware=[self._measure],
+                    worker_middleware=[self._trace, self._measure],
                 )
             logger.warning("worker_lost_database")
         except (exceptions.ConnectorException, psycopg.Error, OSError) as error:
             logger.warning("worker_lost_database", extra={"reason": type(error).__name__})
+
+    async def _trace(
+        self, run: Callable[[], Awaitable[object]], context: JobContext, _: Worker
+    ) -> object:
+        job = context.job
+        carried = job.task_kwargs.get("traceparent")
+        with self._tracer.span(
+            f"process {job.task_name}",
+            kind=SpanKind.CONSUMER,
+            attributes={
+                "messaging.system": "procrastinate",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": job.queue,
+                "messaging.message.id": str(job.id),
+                "attempt": job.attempts + 1,
+            },
+            within=carried if isinstance(carried, str) else None,
+        ):
+            return await run()
 
     async def _measure(
         self, run: Callable[[], Awaitable[object]], context: JobContext, _: Worker
@@ -137,7 +160,10 @@ class JobWorker:
         handlers, options = self._handlers, self._options
 
         @app.task(name="validate_product", queue=CATALOG_QUEUE, retry=Backoff())
-        async def validate_product(product_id: int) -> None:
+        async def validate_product(
+            product_id: int,
+            traceparent: str | None = None,  # noqa: ARG001  # read around the run
+        ) -> None:
             await handlers.validate_product(ProductId(product_id))
 
         @app.periodic(cron="* * * * * */10")

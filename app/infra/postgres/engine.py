@@ -3,6 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlmodel.ext.asyncio.session import AsyncSession
 from typing_extensions import override
+
+from app.application.tracer import NULL_TRACER, Tracer
+from app.infra.postgres.trace import StatementTrace
 
 PATIENCE = timedelta(seconds=2)
 """How long one waits for the database, be it for a connection or for an answer."""
@@ -39,6 +43,7 @@ def create_engine(
     patience: timedelta = PATIENCE,
     statement_timeout: timedelta | None = PATIENCE,
     transaction_pooler: bool = False,
+    tracer: Tracer = NULL_TRACER,
 ) -> AsyncEngine:
     """
     Make an engine for a `postgresql://` or `postgresql+asyncpg://` URL; nothing connects yet.
@@ -47,10 +52,11 @@ def create_engine(
     `patience` bounds the wait for a place in the pool, and that for a connection. A statement
     ends after `statement_timeout`, on the server as well. With `transaction_pooler` (PgBouncer)
     nothing is left to the connection that a transaction would not find again: no prepared
-    statement, no setting.
+    statement, no setting. `tracer` is told of statements and connections.
 
     :raises ValueError: if it is the URL of something else
     """
+    traced = statement_trace(tracer, url, pool=application_name)
     connect = connector(
         url,
         application_name=application_name,
@@ -59,6 +65,7 @@ def create_engine(
         transaction_pooler=transaction_pooler,
         # SQLAlchemy keeps the prepared statements itself.
         statements_kept=0,
+        trace=traced,
     )
     engine = create_async_engine(
         # The URL stays out of the engine, and with it the password out of its `repr` and logs.
@@ -74,6 +81,8 @@ def create_engine(
     )
     event.listen(engine.sync_engine, "checkin", _note_return)
     event.listen(engine.sync_engine, "checkout", _check)
+    if traced is not None:
+        traced.watch(engine)
     return engine
 
 
@@ -85,11 +94,13 @@ def connector(
     statement_timeout: timedelta | None = PATIENCE,
     transaction_pooler: bool = False,
     statements_kept: int = 20,
+    trace: StatementTrace | None = None,
 ) -> Callable[[], Awaitable[Any]]:
     """
     Return what makes one connection, as `create_engine` does.
 
-    Each keeps as many prepared statements, none with a `transaction_pooler`.
+    Each keeps as many prepared statements, none with a `transaction_pooler`. `trace` is told of
+    connections, and of what is asked on them.
 
     :raises ValueError: if it is the URL of something else
     """
@@ -107,7 +118,18 @@ def connector(
             | ({} if transaction_pooler else _settings(statement_s)),
         )
 
-    return connect
+    async def connect_traced(trace: StatementTrace) -> Any:
+        async with trace.connecting():
+            connection = await connect()
+        trace.watch_connection(connection)
+        return connection
+
+    return connect if trace is None else partial(connect_traced, trace)
+
+
+def statement_trace(tracer: Tracer, url: str, *, pool: str = "favorites") -> StatementTrace | None:
+    """Return what tells a tracer of statements; None if it would not listen."""
+    return None if tracer is NULL_TRACER else StatementTrace(tracer, dsn=_dsn(url), pool=pool)
 
 
 def sessions_of(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:

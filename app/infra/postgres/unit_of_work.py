@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlmodel.ext.asyncio.session import AsyncSession
 from typing_extensions import override
 
+from app.application.tracer import NULL_TRACER, Tracer
 from app.domain.repository import UnitOfWork
 from app.infra.postgres.engine import PATIENCE
 from app.infra.postgres.replica import Replica, ReplicaFirst
@@ -29,11 +30,13 @@ class PostgresUnitOfWork(UnitOfWork):
         *,
         budget: timedelta = PATIENCE,
         replica: Replica | None = None,
+        tracer: Tracer = NULL_TRACER,
     ) -> None:
         """
         Prepare a unit whose waiting for the database ends within `budget`.
 
         With a replica the unit is for reading alone, and may be told what was true a while ago.
+        Jobs carry the trace that they are enqueued in.
         """
         self._transaction = (
             Transaction(sessions, budget=budget)
@@ -47,7 +50,7 @@ class PostgresUnitOfWork(UnitOfWork):
         self.popularity = PostgresPopularityRepository(self._transaction)
         self.products = PostgresProductRepository(self._transaction)
         self.throttles = PostgresThrottleRepository(self._transaction)
-        self.jobs = PostgresJobQueue(self._transaction)
+        self.jobs = PostgresJobQueue(self._transaction, tracer)
 
     @override
     async def __aenter__(self) -> Self:

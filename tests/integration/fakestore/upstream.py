@@ -18,6 +18,7 @@ from app.application.catalog_observer import (
     NullCatalogObserver,
     Operation,
 )
+from app.application.tracer import NULL_TRACER, Tracer
 from app.infra.fakestore.catalog import FakeStoreCatalog
 from app.infra.fakestore.client import create_client
 from app.infra.fakestore.options import CatalogOptions
@@ -126,10 +127,18 @@ def catalog_answered_by(
     observer: CatalogObserver | None = None,
     request_id: str | None = None,
     base_url: str = "http://catalog.test",
+    tracer: Tracer = NULL_TRACER,
 ) -> FakeStoreCatalog:
     """Make a catalog whose network is a function; it needs no closing."""
     client = create_client(base_url, options, transport=httpx2.MockTransport(handler))
-    return catalog_on(client, options=options, time=time, observer=observer, request_id=request_id)
+    return catalog_on(
+        client,
+        options=options,
+        time=time,
+        observer=observer,
+        request_id=request_id,
+        tracer=tracer,
+    )
 
 
 def catalog_on(
@@ -139,6 +148,7 @@ def catalog_on(
     time: ManualTime | None = None,
     observer: CatalogObserver | None = None,
     request_id: str | None = None,
+    tracer: Tracer = NULL_TRACER,
 ) -> FakeStoreCatalog:
     """Make a catalog; its time is manual, but for the deadline."""
     time = time or ManualTime()
@@ -148,6 +158,7 @@ def catalog_on(
         clock=lambda: NOW + timedelta(seconds=time.now - 1_000),
         request_id=lambda: request_id,
         observer=observer or NullCatalogObserver(),
+        tracer=tracer,
         monotonic=time.monotonic,
         sleep=time.sleep,
     )

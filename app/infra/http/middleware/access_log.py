@@ -6,13 +6,15 @@ import structlog
 from starlette.types import Scope
 
 from app.domain.access import CustomerPrincipal, ServicePrincipal
+from app.infra.http.problem import problem_told
 
 logger = structlog.stdlib.get_logger(__name__)
 
 
 def log_request(scope: Scope, *, method: str, status: int | None, duration_s: float) -> None:
     """
-    Log a request that has been answered, or given up: method, route, status, milliseconds.
+    Log a request that has been answered, or given up: method, route, status, milliseconds, and
+    the code of the problem if it was one.
 
     The route's template is logged and neither path nor query: both are the client's words, and
     filters hold e-mail addresses.
@@ -25,6 +27,7 @@ def log_request(scope: Scope, *, method: str, status: int | None, duration_s: fl
         duration_ms=round(duration_s * 1000, 2),
         client_ip=scope["state"].get("client_ip"),
         **_principal_ids(scope),
+        **problem_told(scope),
     )
 
 

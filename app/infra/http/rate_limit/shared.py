@@ -92,16 +92,3 @@ class RedisLimiter(RateLimiter):
 
     def _later(self) -> float:
         return self._monotonic() + self._pause.total_seconds()
-
-
-def create_limiter(rule: ThrottleRule | None, *, redis_url: str | None) -> RateLimiter | None:
-    """
-    Make the limiter of a process, None without a rule; nothing connects yet.
-
-    Without Redis each process counts for itself, so several let through as much more.
-    """
-    if rule is None:
-        return None
-    if redis_url is not None:
-        return RedisLimiter(redis_url, rule)
-    return ProcessLimiter(rule)

@@ -1,0 +1,298 @@
+"""What a request did, over all processes: one trace, which the log lines name."""
+
+import asyncio
+import re
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import httpx2
+import psycopg
+import pytest
+
+from tests.collector import Collector, Told, collecting
+from tests.integration.service.harness import (
+    JWT_KEY,
+    Service,
+    log_lines,
+    running_service,
+    until,
+)
+from tests.integration.service.people import PASSWORD, People, Staff, employ
+
+FOREIGN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.fixture
+def collector() -> Generator[Collector]:
+    with collecting() as collector:
+        yield collector
+
+
+def line_of(service: Service, request_id: str, event: str) -> dict[str, object]:
+    """Return the one line about an event of a request."""
+    [line] = [
+        line
+        for line in log_lines(service.host.said())
+        if line["event"] == event and line.get("request_id") == request_id
+    ]
+    return line
+
+
+def children(trace: list[Told], parent: Told) -> list[Told]:
+    return [span for span in trace if span.parent_id == parent.span_id]
+
+
+def named(spans: list[Told], name: str) -> Told:
+    [span] = [span for span in spans if span.name == name]
+    return span
+
+
+class TestOneFailedRequest:
+    async def test_is_told_from_the_answer_to_the_job(
+        self, collector: Collector, tmp_path: Path, new_database: Callable[..., str]
+    ) -> None:
+        settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "FAKESTORE_BACKOFF_MAX": "0.05"}
+        url = new_database(migrated=True)
+        staff = employ(url, ())
+        with running_service(tmp_path, url, servers=(2,), **settings) as service:
+            product_id = service.store.new_product()
+            async with People(service, staff) as people:
+                customer = await people.customer()
+                service.store.misbehave(status=503)
+                path = f"/customers/me/favorites/{product_id}"
+                answer = await customer.client.put(
+                    path, headers={"X-Request-ID": "the-one", "traceparent": FOREIGN}
+                )
+                assert answer.status_code == 202, answer.text
+                assert not {"traceparent", "tracestate"} & set(answer.headers)
+                service.store.behave()
+
+                async def settled() -> bool:
+                    found = await customer.client.get(path)
+                    return bool(found.json()["status"] == "available")
+
+                with service.host.running("-m", "app", "worker"):
+                    await until(settled, within_s=30, what="the job")
+        # Everybody has stopped, and so has sent all there was.
+        line = line_of(service, "the-one", "http_request")
+        trace = collector.trace(str(line["trace_id"]))
+
+        server = named(trace, "PUT /customers/{id}/favorites/{product_id}")
+        assert (server.kind, server.parent_id, server.service) == ("server", "", "favorites-api")
+        assert server.span_id == line["span_id"]
+        assert not server.failed
+        assert server.links == ((FOREIGN[3:35], FOREIGN[36:52]),)
+        assert server.attributes == {
+            "http.request.method": "PUT",
+            "http.route": "/customers/{id}/favorites/{product_id}",
+            "http.response.status_code": 202,
+            "url.scheme": "http",
+            "network.protocol.version": "1.1",
+            "request_id": "the-one",
+            "customer_id": customer.id,
+        }
+
+        call = named(children(trace, server), "catalog find")
+        assert (call.kind, call.error) == ("internal", "server_error")
+        assert line_of(service, "the-one", "catalog_call_failed")["span_id"] == call.span_id
+        tries = children(trace, call)
+        assert [(each.name, each.kind, each.error) for each in tries] == [
+            ("GET", "client", "server_error")
+        ] * 3
+        for each in tries:
+            assert each.attributes["http.response.status_code"] == 503
+            assert each.attributes["server.address"] == "127.0.0.1"
+            assert each.attributes["url.path"] == f"/products/{product_id}"
+
+        statements = [span for span in trace if "db.query.summary" in span.attributes]
+        assert {span.kind for span in statements} == {"client"}
+        in_request = [span.name for span in children(trace, server)]
+        assert "COMMIT" in in_request
+        assert any(name.startswith("SELECT") and "favorites" in name for name in in_request)
+
+        sent = named(children(trace, server), "send validate_product")
+        assert sent.kind == "producer"
+        assert "SELECT procrastinate_defer_jobs_v1" in [
+            span.name for span in children(trace, sent)
+        ]
+        *_, done = children(trace, sent)
+        assert (done.name, done.kind, done.service) == (
+            "process validate_product",
+            "consumer",
+            "favorites-worker",
+        )
+        assert not done.failed
+        again = named(children(trace, done), "catalog find")
+        assert again.attributes["outcome"] == "found"
+        assert [span.name for span in children(trace, again)] == ["GET"]
+        [settling] = [
+            line
+            for line in log_lines(service.host.said())
+            if line["event"] == "pending_favorites_settled"
+        ]
+        assert (settling["trace_id"], settling["span_id"]) == (server.trace_id, done.span_id)
+
+        known = {span.span_id for span in trace} | {""}
+        assert {span.parent_id for span in trace} <= known
+        self.nothing_is_personal(collector, customer.email, customer.token, staff)
+
+    def nothing_is_personal(
+        self, collector: Collector, email: str, token: str, staff: Staff
+    ) -> None:
+        everything = b"".join(collector.bodies)
+        assert len(collector.spans) > 20
+        for secret in (email, PASSWORD, token, JWT_KEY, staff.admin_email, "Conceição"):
+            assert secret.encode() not in everything
+        # No address, no query, and of a statement only what it is about.
+        assert not re.search(r"@|%40|\?|WHERE|\$1", str(collector.spans))
+
+
+class TestJobs:
+    async def test_that_carry_no_trace_are_run_all_the_same(
+        self, collector: Collector, tmp_path: Path, new_database: Callable[..., str]
+    ) -> None:
+        url = new_database(migrated=True)
+        staff = employ(url, ())
+        with running_service(tmp_path, url) as service:
+            product_id = service.store.new_product()
+            async with People(service, staff) as people:
+                customer = await people.customer()
+                service.store.misbehave(status=503)
+                path = f"/customers/me/favorites/{product_id}"
+                answer = await customer.client.put(path, headers={"traceparent": FOREIGN})
+                assert answer.status_code == 202, answer.text
+                service.store.behave()
+                # What a version that knows no traces would have to make sense of.
+                assert service.sql(
+                    "SELECT args FROM procrastinate_jobs WHERE task_name = 'validate_product'"
+                ) == [({"product_id": product_id},)]
+
+                async def settled() -> bool:
+                    found = await customer.client.get(path)
+                    return bool(found.json()["status"] == "available")
+
+                with service.host.running(
+                    "-m", "app", "worker", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url
+                ):
+                    await until(settled, within_s=30, what="the job")
+        done = named(collector.spans, "process validate_product")
+        assert (done.parent_id, done.links, done.failed) == ("", (), False)
+
+
+class TestTraces:
+    async def test_tell_why_a_request_has_no_database(
+        self, collector: Collector, tmp_path: Path, new_database: Callable[..., str]
+    ) -> None:
+        url = new_database(migrated=True)
+        with running_service(
+            tmp_path, url, servers=(1,), OTEL_EXPORTER_OTLP_ENDPOINT=collector.url
+        ) as service:
+            async with httpx2.AsyncClient(base_url=service.urls[0], timeout=30) as client:
+                with psycopg.connect(service.database_url) as other:
+                    # As a migration does that nobody wanted at noon.
+                    other.execute("LOCK TABLE products_cache IN ACCESS EXCLUSIVE MODE")
+                    answer = await client.get("/products/1", headers={"X-Request-ID": "late"})
+                assert answer.status_code == 503, answer.text
+                assert (await client.get("/health/ready")).status_code == 200
+        line = line_of(service, "late", "http_request")
+        assert (line["code"], line["reason"]) == ("storage_unavailable", "TimeoutError")
+        trace = collector.trace(str(line["trace_id"]))
+        server = named(trace, "GET /products/{product_id}")
+        assert server.error == "storage_unavailable"
+        [failed] = [span for span in children(trace, server) if span.failed]
+        assert failed.attributes["db.system.name"] == "postgresql"
+        assert "products_cache" in failed.name
+        assert "/health/ready" not in str(collector.bodies)
+        assert [span.name for span in collector.spans if not span.parent_id] == [server.name]
+
+    async def test_cost_no_request_when_nobody_takes_them(
+        self, collector: Collector, tmp_path: Path, new_database: Callable[..., str]
+    ) -> None:
+        collector.hang()
+        with running_service(
+            tmp_path,
+            new_database(migrated=True),
+            servers=(1,),
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        ) as service:
+            async with httpx2.AsyncClient(base_url=service.urls[0], timeout=5) as client:
+                for _ in range(5):
+                    assert (await client.get("/products/1")).status_code == 200
+                assert await asyncio.to_thread(collector.asked.wait, 20)
+                for _ in range(50):
+                    assert (await client.get("/products/1")).status_code == 200
+            # Nobody waits for it when the service stops: that takes less than the collector does.
+        assert not collector.spans
+
+    async def test_that_cannot_be_sent_are_logged_once(
+        self, collector: Collector, tmp_path: Path, new_database: Callable[..., str]
+    ) -> None:
+        collector.refuse = True
+        with running_service(
+            tmp_path,
+            new_database(migrated=True),
+            servers=(1,),
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        ) as service:
+            async with httpx2.AsyncClient(base_url=service.urls[0], timeout=5) as client:
+
+                async def lost() -> bool:
+                    assert (await client.get("/products/1")).status_code == 200
+                    return "trace_collector_lost" in service.host.said()
+
+                await until(lost, what="noticing")
+                collector.refuse = False
+
+                async def back() -> bool:
+                    assert (await client.get("/products/1")).status_code == 200
+                    return "trace_collector_back" in service.host.said()
+
+                await until(back, what="noticing")
+        events = [line["event"] for line in log_lines(service.host.said())]
+        assert events.count("trace_collector_lost") == events.count("trace_collector_back") == 1
+        assert collector.spans
+        assert not [
+            line
+            for line in log_lines(service.host.said())
+            if line["logger"].startswith(("opentelemetry", "urllib3", "requests"))
+        ]
+
+
+class TestWithoutACollector:
+    async def test_the_library_is_not_even_loaded(
+        self, tmp_path: Path, new_database: Callable[..., str]
+    ) -> None:
+        with running_service(tmp_path, new_database(migrated=True), servers=(1,)) as service:
+            loaded = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                _LOADED,
+                env=service.host.environment,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            said, _ = await loaded.communicate()
+            async with httpx2.AsyncClient(base_url=service.urls[0], timeout=5) as client:
+                assert (await client.get("/products/1")).status_code == 200
+        assert (loaded.returncode, said.decode().strip()) == (0, "[]")
+        lines = log_lines(service.host.said())
+        assert "http_request" in [line["event"] for line in lines]
+        assert not [line for line in lines if "trace_id" in line or "span_id" in line]
+
+
+_LOADED = """
+import asyncio, sys
+from app.infra.dependency import create_app, job_worker
+from app.settings import load_settings
+
+async def run():
+    api = create_app()
+    async with api.router.lifespan_context(api), job_worker(load_settings()):
+        pass
+
+asyncio.run(run())
+# FastAPI brings the bare API and loads it in any case; what costs is behind it.
+parts = "opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.proto", "google", "requests"
+print(sorted(name for name in sys.modules if name.startswith(parts)))
+"""
