@@ -161,8 +161,13 @@ class FakeStore:
         self._client.delete("/_control").raise_for_status()
 
     def new_id(self) -> int:
-        """Return an id that no other test uses, and that the store does not know."""
-        return next(self._ids)
+        """
+        Return an id that no other test uses, that the store does not know and was never asked for.
+
+        Generated requests ask for any id there is. That there was no such product is remembered,
+        and the calls have been counted: that is no beginning for a test of its own.
+        """
+        return next(id_ for id_ in self._ids if not self.calls(f"/products/{id_}"))
 
     def new_product(self, **fields: Any) -> int:
         """Add a product that no other test uses, and return its id."""

@@ -21,6 +21,18 @@ async def _read_by_all(people: People, path: str) -> list[httpx2.Response]:
     )
 
 
+async def test_a_new_product_is_one_that_nobody_has_asked_for(
+    service: Service, people: People
+) -> None:
+    last = service.store.new_id()
+    reader = await people.client()
+    # Generated requests ask for whatever comes to their mind, also for what comes next.
+    assert (await reader.get(f"/products/{last + 1}")).status_code == 404
+    product_id = service.store.new_product()
+    assert service.store.calls(f"/products/{product_id}") == 0
+    assert (await reader.get(f"/products/{product_id}")).status_code == 200
+
+
 async def test_two_hundred_readers_of_a_cold_product_make_one_call(
     service: Service, people: People
 ) -> None:
