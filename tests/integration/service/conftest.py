@@ -36,6 +36,7 @@ def service(
         SIGN_IN_LIMIT_EMAIL="100000/hour",
         # Crowds are answered, however busy the machine is.
         DATABASE_POOL_TIMEOUT="15",
+        REFRESH_LEASE="20",
     ) as service:
         yield service
 

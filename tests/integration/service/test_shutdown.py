@@ -21,7 +21,7 @@ async def test_every_request_is_answered_and_newcomers_are_refused(
         new_database(migrated=True),
         servers=(processes,),
         FAKESTORE_TIMEOUT="9",
-        REFRESH_LEASE="9",
+        REFRESH_LEASE="11",
     ) as service:
         (server,) = service.servers
         product_ids = [service.store.new_product() for _ in range(8)]
