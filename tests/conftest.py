@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -22,6 +23,10 @@ from app.domain.repository import UnitOfWorkFactory
 from app.infra.postgres.engine import create_engine, sessions_of
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from tests.database import PATIENT, DatabaseServer, database_server, describe_server
+
+# Nothing is said about time, and every run tries the same examples: what lands after the suite has
+# passed must not fail it by luck. `--hypothesis-profile=default` looks for others.
+settings.load_profile("ci")
 
 _FIXTURES = {"database_url", "new_database", "postgres_engine", "postgres_uow"}
 
