@@ -35,7 +35,9 @@ from tests.integration.fakestore.upstream import (
 FIVE = ProductId(5)
 MIB = 1024 * 1024
 HASTY = CatalogOptions(deadline_s=0.3, queue_timeout_s=0.2)
-PATIENT = CatalogOptions(deadline_s=30, breaker_min_calls=1_000_000)
+PATIENT = CatalogOptions(
+    deadline_s=30, connect_timeout_s=30, queue_timeout_s=20, breaker_min_calls=1_000_000
+)
 
 GOOD = raw(product_json().encode(), "Connection: close")
 
@@ -197,7 +199,7 @@ class TestCallers:
             writer.write(GOOD)
             await writer.drain()
 
-        options = CatalogOptions(deadline_s=30, queue_timeout_s=20)
+        options = PATIENT
         async with _catalog(converse, options) as (catalog, server):
             calls = [asyncio.create_task(catalog.find(FIVE)) for _ in range(48)]
             for _ in range(options.max_concurrent):
