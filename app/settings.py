@@ -321,7 +321,7 @@ class Settings(BaseSettings):
     negative_ttl: Duration = timedelta(minutes=1)
     """How long "there is no such product" is remembered."""
     refresh_lease: Duration = timedelta(seconds=5)
-    """How long one process may take for a refresh before another may begin one."""
+    """How long the right to refresh lasts; at least FAKESTORE_TIMEOUT + DATABASE_POOL_TIMEOUT."""
     refresh_backoff: Duration = timedelta(seconds=5)
     """How long nobody asks for a product again after asking has failed."""
 
@@ -457,7 +457,7 @@ class Settings(BaseSettings):
     @field_validator("hard_ttl")
     @classmethod
     def _order_the_ttls(cls, hard: timedelta, info: ValidationInfo) -> timedelta:
-        return _at_least(hard, "soft_ttl", info)
+        return _at_least(hard, info, "soft_ttl")
 
     @field_validator("fakestore_queue_timeout")
     @classmethod
@@ -469,12 +469,13 @@ class Settings(BaseSettings):
     @field_validator("session_ttl")
     @classmethod
     def _order_the_expiries(cls, absolute: timedelta, info: ValidationInfo) -> timedelta:
-        return _at_least(absolute, "refresh_token_ttl", info)
+        return _at_least(absolute, info, "refresh_token_ttl")
 
     @field_validator("refresh_lease")
     @classmethod
     def _outlast_a_call(cls, lease: timedelta, info: ValidationInfo) -> timedelta:
-        return _at_least(lease, "fakestore_timeout", info)
+        # If it ends before the answer is kept, another process asks as well.
+        return _at_least(lease, info, "fakestore_timeout", "database_pool_timeout")
 
     @field_validator("jwt_keys")
     @classmethod
@@ -566,7 +567,8 @@ def _describe(fault: ErrorDetails) -> str:
     return f"{name}: {sentence}"
 
 
-def _at_least(value: timedelta, other: str, info: ValidationInfo) -> timedelta:
-    if value < info.data.get(other, value):
-        raise ValueError(f"has to be at least {other.upper()}")
+def _at_least(value: timedelta, info: ValidationInfo, *others: str) -> timedelta:
+    # What is missing is a fault of its own.
+    if value < sum((info.data.get(other, timedelta(0)) for other in others), timedelta(0)):
+        raise ValueError(f"has to be at least {' + '.join(others).upper()}")
     return value

@@ -1,6 +1,9 @@
 """TCP ports of this machine."""
 
+import secrets
 import socket
+
+_LOWEST, _HIGHEST = 20_000, 32_767
 
 
 def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
@@ -17,7 +20,12 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def free_port() -> int:
-    """Return a port on 127.0.0.1 that nobody listens on now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """
+    Return a port on 127.0.0.1 that nobody listens on now.
+
+    It is below those that systems give away by themselves, Linux from 32768 on: a connection, or
+    a server that takes any port, does not get it before whoever has asked for it listens there.
+    """
+    while not port_is_free(port := _LOWEST + secrets.randbelow(_HIGHEST - _LOWEST + 1)):
+        pass
+    return port

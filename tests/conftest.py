@@ -13,15 +13,26 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.job import Job, ValidateProduct
 from app.domain.product import ProductId
 from app.domain.repository import UnitOfWorkFactory
-from app.infra.postgres.engine import create_engine, sessions_of
+from app.infra.postgres.engine import sessions_of
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
-from tests.database import PATIENT, DatabaseServer, database_server, describe_server
+from tests.database import (
+    PATIENT,
+    DatabaseServer,
+    database_server,
+    describe_server,
+    patient_engine,
+)
+
+# Nothing is said about time, and every run tries the same examples: what lands after the suite has
+# passed must not fail it by luck. `--hypothesis-profile=default` looks for others.
+settings.load_profile("ci")
 
 _FIXTURES = {"database_url", "new_database", "postgres_engine", "postgres_uow"}
 
@@ -76,7 +87,7 @@ def database_url(new_database: Callable[..., str]) -> str:
 @pytest_asyncio.fixture
 async def postgres_engine(database_url: str) -> AsyncGenerator[AsyncEngine]:
     """Return an engine on a database that is empty before each test."""
-    engine = create_engine(database_url, pool_size=20, patience=PATIENT, statement_timeout=PATIENT)
+    engine = patient_engine(database_url, pool_size=20)
     yield engine
     await _empty(engine)
     await engine.dispose()

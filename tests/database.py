@@ -10,9 +10,10 @@ from uuid import uuid4
 
 import psycopg
 from psycopg import sql
+from sqlalchemy.ext.asyncio import AsyncEngine
 from testcontainers.community.postgres import PostgresContainer
 
-from app.infra.postgres.engine import connector
+from app.infra.postgres.engine import connector, create_engine
 from app.infra.postgres.lookup.lanes import Lanes
 from app.infra.postgres.migrate import upgrade
 from development.postgres import EmbeddedPostgres
@@ -21,6 +22,16 @@ PATIENT = timedelta(seconds=30)
 """Longer than the service waits: what a test shows must not depend on how busy the machine is."""
 
 _IMAGE = "postgres:18"
+
+
+def patient_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
+    """
+    Make an engine that waits for as long as `PATIENT` for everything there is to wait for.
+
+    That includes the server's patience with us: it ends a transaction whose process has nothing to
+    say for too long, as that of a busy machine may have.
+    """
+    return create_engine(url, pool_size=pool_size, patience=PATIENT, statement_timeout=PATIENT)
 
 
 @asynccontextmanager

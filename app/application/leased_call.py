@@ -69,31 +69,34 @@ class LeasedCalls:
         give_up_at = self.clock() + LEASES_TO_WAIT * self.policy.lease
         pauses = _pauses()
         while True:
-            now = self.clock()
-            known = await self._look(question, now)
+            known, now = await self._look_or_claim(question)
+            if known is None:
+                return Answer(value=await self.ask(question), asked=question)
             if known.answer is not None:
                 return Answer(value=known.answer, asked=None)
             if known.refresh.blocked(now):
                 raise unavailable_until(known.refresh.blocked_until, now=now)
-            if not known.refresh.in_progress(now) and await self._claim(question, now):
-                return Answer(value=await self.ask(question), asked=question)
             if now >= give_up_at:
                 raise unavailable_until(known.refresh.claimed_until, now=now)
             await self.sleep(next(pauses))
 
-    async def _look(self, question: Question[R, T], now: datetime) -> Known[T]:
+    async def _look_or_claim(self, question: Question[R, T]) -> tuple[Known[T] | None, datetime]:
+        """Return what storage says, None if we are the one to ask now; and when that was so."""
         async with self.uow() as work:
-            return await question.look(work.products, now=now)
-
-    async def _claim(self, question: Question[R, T], now: datetime) -> bool:
-        async with self.uow() as work:
+            known = await question.look(work.products, now=self.clock())
+            # Storage may have been waited for. A lease that began before that might be over while
+            # its holder still asks, and somebody else would ask as well.
+            now = self.clock()
+            if known.answer is not None or not known.refresh.claimable(now):
+                return known, now
             if not await question.claim(work.products, now=now, until=now + self.policy.lease):
-                return False
-            if (await question.look(work.products, now=now)).answer is not None:
+                return known, now
+            again = await question.look(work.products, now=now)
+            if again.answer is not None:
                 # Answered since we looked. Without a commit the right is not taken.
-                return False
+                return again, now
             await work.commit()
-            return True
+            return None, now
 
     async def ask(self, question: Question[R, T]) -> T:
         """

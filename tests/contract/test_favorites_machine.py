@@ -23,10 +23,11 @@ from app.domain.outcome import ChangesForgotten, FavoritesFull
 from app.domain.page import Position
 from app.domain.product import ProductId
 from app.domain.repository import UnitOfWork, UnitOfWorkFactory
-from app.infra.postgres.engine import create_engine, sessions_of
+from app.infra.postgres.engine import sessions_of
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from tests import make
 from tests.contract.step import do
+from tests.database import PATIENT, patient_engine
 from tests.double.storage import InMemoryStorage
 
 T = TypeVar("T")
@@ -220,8 +221,8 @@ class TestFavoritesOfAnAccount:
 
     @pytest.mark.postgres
     def test_are_what_the_model_says_on_postgresql(self, database_url: str) -> None:
-        engine = create_engine(database_url)
-        uow = partial(PostgresUnitOfWork, sessions_of(engine))
+        engine = patient_engine(database_url)
+        uow = partial(PostgresUnitOfWork, sessions_of(engine), budget=PATIENT)
         with asyncio.Runner() as runner:
             run_state_machine_as_test(
                 lambda: FavoritesOfAnAccount(runner, lambda: uow),  # type: ignore[arg-type]  # any factory will do

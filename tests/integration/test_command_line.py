@@ -36,7 +36,7 @@ class CommandLine:
             env={**self._environment, **environment},
             input=stdin,
             capture_output=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 

@@ -15,12 +15,12 @@ from app.application.product_reader import ProductReader
 from app.domain.outcome import CatalogUnavailable, ProductNotFound
 from app.domain.product import CachedProduct, ProductId, ProductQuery, ServedFrom
 from app.domain.repository import UnitOfWorkFactory
-from app.infra.postgres.engine import create_engine, sessions_of
+from app.infra.postgres.engine import sessions_of
 from app.infra.postgres.lookup.lookups import PostgresLookups
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from app.infra.task_manager import TaskManager
 from tests import make
-from tests.database import PATIENT, postgres_lanes
+from tests.database import PATIENT, patient_engine, postgres_lanes
 from tests.double.catalog import StubCatalog
 from tests.double.clock import ManualClock
 
@@ -73,7 +73,7 @@ async def processes(
     async with AsyncExitStack() as stack:
         readers = []
         for _ in range(2):
-            engine = create_engine(database_url, pool_size=5, patience=PATIENT)
+            engine = patient_engine(database_url, pool_size=5)
             stack.push_async_callback(engine.dispose)
             tasks = TaskManager(limit=64, grace=timedelta(seconds=10))
             lanes = await stack.enter_async_context(postgres_lanes(database_url, size=2))

@@ -2,7 +2,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator
@@ -17,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from app.infra.http.server import HEAD_MAX_BYTES, BoundedHttpProtocol
+from development.port import free_port
 
 ROOT = Path(__file__).parents[2]
 SECOND_OF_WORK = """
@@ -47,8 +47,7 @@ if __name__ == "__main__":
 @contextmanager
 def program(directory: Path, *, workers: int) -> Generator[tuple[subprocess.Popen[bytes], int]]:
     """Run a server whose only answer takes a second; end it whatever happens."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     text = SECOND_OF_WORK.replace("PORT", str(port)).replace("WORKERS", str(workers))
     (directory / "program.py").write_text(text)
     process = subprocess.Popen(

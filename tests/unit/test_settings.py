@@ -160,7 +160,7 @@ class TestFaults:
             ("SOFT_TTL", "1e300"),
             ("HARD_TTL", "299"),
             ("SESSION_TTL", "60"),
-            ("REFRESH_LEASE", "1"),
+            ("REFRESH_LEASE", "4.9"),
             ("SESSION_CHECK_TTL", "1.5"),
             ("FAKESTORE_RETRY_BUDGET", "nan"),
             ("FAKESTORE_QUEUE_TIMEOUT", "3"),
@@ -191,6 +191,14 @@ class TestFaults:
         (fault,) = environ.faults(**{name: value})
         assert fault.startswith(f"{name}: ")
         assert len(value) < 6 or value not in fault
+
+    @pytest.mark.parametrize("longer", ["FAKESTORE_TIMEOUT", "DATABASE_POOL_TIMEOUT"])
+    def test_name_a_lease_that_ends_before_the_answer_is_kept(
+        self, environ: Environ, longer: str
+    ) -> None:
+        assert environ.faults(**{longer: "3.5"}) == [
+            "REFRESH_LEASE: has to be at least FAKESTORE_TIMEOUT + DATABASE_POOL_TIMEOUT"
+        ]
 
     @pytest.mark.parametrize("url", ["DATABASE_URL", "DATABASE_READ_URL", "REDIS_URL"])
     def test_hold_no_password(self, environ: Environ, url: str) -> None:

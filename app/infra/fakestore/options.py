@@ -20,6 +20,9 @@ class CatalogOptions:
 
     `retry_after_default_s` is when we tell our callers to come back if the catalog said nothing;
     what it says is believed up to `retry_after_max_s`.
+
+    A connection that was idle for `keepalive_s` is not used again. Servers hang up by themselves,
+    Node and uvicorn after 5 seconds: what is sent at that moment is lost, and costs a retry.
     """
 
     connect_timeout_s: float = 1.0
@@ -39,7 +42,7 @@ class CatalogOptions:
     max_body_bytes: int = 1024 * 1024
     retry_after_default_s: float = 5.0
     retry_after_max_s: float = 60.0
-    keepalive_s: float = 15.0
+    keepalive_s: float = 4.0
     user_agent: str = "favorites"
 
     def __post_init__(self) -> None:

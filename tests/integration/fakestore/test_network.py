@@ -18,6 +18,8 @@ from app.domain.product import Product, ProductId
 from app.infra.fakestore.catalog import FakeStoreCatalog
 from app.infra.fakestore.client import create_client
 from app.infra.fakestore.options import CatalogOptions
+from development.fakestore.api import create_fakestore
+from development.fakestore.server import FakeStoreServer
 from tests import make
 from tests.integration.fakestore.upstream import (
     Conversation,
@@ -32,8 +34,10 @@ from tests.integration.fakestore.upstream import (
 
 FIVE = ProductId(5)
 MIB = 1024 * 1024
-HASTY = CatalogOptions(deadline_s=0.3, queue_timeout_s=0.2, connect_timeout_s=0.2)
-PATIENT = CatalogOptions(deadline_s=30, breaker_min_calls=1_000_000)
+HASTY = CatalogOptions(deadline_s=0.3, queue_timeout_s=0.2)
+PATIENT = CatalogOptions(
+    deadline_s=30, connect_timeout_s=30, queue_timeout_s=20, breaker_min_calls=1_000_000
+)
 
 GOOD = raw(product_json().encode(), "Connection: close")
 
@@ -195,7 +199,7 @@ class TestCallers:
             writer.write(GOOD)
             await writer.drain()
 
-        options = CatalogOptions(deadline_s=30, queue_timeout_s=20)
+        options = PATIENT
         async with _catalog(converse, options) as (catalog, server):
             calls = [asyncio.create_task(catalog.find(FIVE)) for _ in range(48)]
             for _ in range(options.max_concurrent):
@@ -276,3 +280,9 @@ async def _cancel(tasks: list["asyncio.Task[Product | None]"]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class TestConnections:
+    def test_are_let_go_before_the_server_hangs_up(self) -> None:
+        server = FakeStoreServer(create_fakestore())
+        assert CatalogOptions().keepalive_s < server.config.timeout_keep_alive

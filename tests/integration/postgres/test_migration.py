@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.outcome import StorageUnavailable
 from app.infra.postgres import migrate, schema
-from app.infra.postgres.engine import create_engine
+from tests.database import patient_engine
 
 VERSIONS = Path(migrate.__file__).parent / "migration" / "versions"
 
@@ -111,6 +111,6 @@ class TestSchemaAtHead:
         url = new_database()
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(stamp.encode())
-        engine = create_engine(url)
+        engine = patient_engine(url)
         assert await schema.schema_at_head(engine) is expected
         await engine.dispose()

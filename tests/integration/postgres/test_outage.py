@@ -19,9 +19,11 @@ from app.infra.postgres.transaction import Transaction
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from development.postgres import EmbeddedPostgres, StopMode
 from tests import make
+from tests.database import PATIENT
 from tests.integration.postgres.wire import Wire
 
-SOON = timedelta(milliseconds=300)
+SOON = timedelta(seconds=1)
+"""What a test waits for a server that will not answer; one that will has more time."""
 
 pytestmark = pytest.mark.postgres
 
@@ -36,8 +38,10 @@ def own_server() -> Generator[EmbeddedPostgres]:
 
 
 @asynccontextmanager
-async def engine_on(url: str, *, pool_size: int = 5) -> AsyncGenerator[AsyncEngine]:
-    engine = create_engine(url, pool_size=pool_size, patience=SOON, statement_timeout=SOON)
+async def engine_on(
+    url: str, *, pool_size: int = 5, patience: timedelta = PATIENT
+) -> AsyncGenerator[AsyncEngine]:
+    engine = create_engine(url, pool_size=pool_size, patience=patience, statement_timeout=patience)
     try:
         yield engine
         pool = engine.pool
@@ -46,9 +50,9 @@ async def engine_on(url: str, *, pool_size: int = 5) -> AsyncGenerator[AsyncEngi
         await engine.dispose()
 
 
-def units_on(engine: AsyncEngine) -> UnitOfWorkFactory:
+def units_on(engine: AsyncEngine, *, patience: timedelta = PATIENT) -> UnitOfWorkFactory:
     sessions = sessions_of(engine)
-    return lambda: PostgresUnitOfWork(sessions, budget=SOON)
+    return lambda: PostgresUnitOfWork(sessions, budget=patience)
 
 
 async def look(uow: UnitOfWorkFactory) -> None:
@@ -120,8 +124,8 @@ class TestConnectionThatEnds:
 
 class TestServerThatIsSilent:
     async def test_keeps_nobody_waiting(self, database_url: str) -> None:
-        async with Wire(database_url) as wire, engine_on(wire.url) as engine:
-            uow = units_on(engine)
+        async with Wire(database_url) as wire, engine_on(wire.url, patience=SOON) as engine:
+            uow = units_on(engine, patience=SOON)
             await fill(uow, 2)
             wire.hold()
             # With a connection from the pool, with another one, and with a new one.
@@ -134,8 +138,8 @@ class TestServerThatIsSilent:
             await look(uow)
 
     async def test_keeps_nobody_waiting_in_the_middle_of_a_unit(self, database_url: str) -> None:
-        async with Wire(database_url) as wire, engine_on(wire.url) as engine:
-            uow = units_on(engine)
+        async with Wire(database_url) as wire, engine_on(wire.url, patience=SOON) as engine:
+            uow = units_on(engine, patience=SOON)
             async with uow() as work:
                 await work.customers.add(make.customer())
                 wire.hold()
@@ -150,8 +154,11 @@ class TestServerThatIsSilent:
             await look(uow)
 
     async def test_loses_no_connection_by_those_who_hang_up(self, database_url: str) -> None:
-        async with Wire(database_url) as wire, engine_on(wire.url, pool_size=2) as engine:
-            uow = units_on(engine)
+        async with (
+            Wire(database_url) as wire,
+            engine_on(wire.url, pool_size=2, patience=SOON) as engine,
+        ):
+            uow = units_on(engine, patience=SOON)
             await fill(uow, 2)
             for _ in range(5):
                 wire.hold()
@@ -167,7 +174,7 @@ class TestServerThatIsSilent:
 
 class TestStatementThatTakesLong:
     async def test_ends(self, database_url: str) -> None:
-        async with engine_on(database_url) as engine:
+        async with engine_on(database_url, patience=SOON) as engine:
             # The server's own limit ends it, ours would take longer.
             transaction = Transaction(sessions_of(engine), budget=timedelta(seconds=30))
             with pytest.raises(StorageUnavailable):
@@ -177,8 +184,8 @@ class TestStatementThatTakesLong:
 
 class TestPool:
     async def test_that_is_exhausted_is_unavailable(self, database_url: str) -> None:
-        async with engine_on(database_url, pool_size=1) as engine:
-            uow = units_on(engine)
+        async with engine_on(database_url, pool_size=1, patience=SOON) as engine:
+            uow = units_on(engine, patience=SOON)
             async with uow() as work:
                 await work.customers.get(make.customer_id())
                 with pytest.raises(StorageUnavailable):
@@ -207,7 +214,12 @@ class TestConfiguration:
     async def test_serves_behind_a_transaction_pooler(
         self, new_database: Callable[..., str]
     ) -> None:
-        engine = create_engine(new_database(migrated=True), transaction_pooler=True)
+        engine = create_engine(
+            new_database(migrated=True),
+            patience=PATIENT,
+            statement_timeout=PATIENT,
+            transaction_pooler=True,
+        )
         uow = units_on(engine)
         async with uow() as work:
             await work.customers.add(make.customer(email="ana@example.com"))

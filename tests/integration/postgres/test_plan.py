@@ -12,9 +12,10 @@ from app.domain.customer import CustomerId, CustomerQuery, CustomerSort
 from app.domain.favorite import ChangePosition, FavoriteQuery, FavoriteSort, Snapshot
 from app.domain.product import ProductId, ProductQuery, ProductSort
 from app.domain.repository import UnitOfWork
-from app.infra.postgres.engine import create_engine, sessions_of
+from app.infra.postgres.engine import sessions_of
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from tests import make
+from tests.database import PATIENT, patient_engine
 from tests.integration.postgres.plan import sent_by
 
 # 1,000 customers with 100 favorites each, and one with 10,000.
@@ -75,14 +76,14 @@ def full_database(new_database: Callable[..., str]) -> str:
 
 @pytest_asyncio.fixture
 async def engine(full_database: str) -> AsyncGenerator[AsyncEngine]:
-    engine = create_engine(full_database)
+    engine = patient_engine(full_database)
     yield engine
     await engine.dispose()
 
 
 @pytest.fixture
 def work(engine: AsyncEngine) -> UnitOfWork:
-    return PostgresUnitOfWork(sessions_of(engine))
+    return PostgresUnitOfWork(sessions_of(engine), budget=PATIENT)
 
 
 def indexes(plan: Sequence[dict[str, Any]]) -> set[str]:

@@ -21,10 +21,12 @@ from app.infra.postgres.replica import Replica
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from development.postgres import EmbeddedPostgres, binary
 from tests import make
+from tests.database import PATIENT, patient_engine
 from tests.integration.postgres.wire import Wire
 
 DATABASE = "replica_test"
 LONG = timedelta(hours=1)
+SOON = timedelta(seconds=1)
 
 pytestmark = pytest.mark.postgres
 
@@ -60,11 +62,11 @@ def standby(primary: EmbeddedPostgres) -> Generator[EmbeddedPostgres]:
 
 class PostgresUnitOfWorks:
     def __init__(self, url: str) -> None:
-        self.engine = create_engine(url, pool_size=3)
+        self.engine = patient_engine(url, pool_size=3)
         self._sessions = sessions_of(self.engine)
 
     def __call__(self, replica: Replica | None) -> UnitOfWork:
-        return PostgresUnitOfWork(self._sessions, replica=replica)
+        return PostgresUnitOfWork(self._sessions, budget=PATIENT, replica=replica)
 
 
 class World:
@@ -100,12 +102,16 @@ async def listed(work: UnitOfWork, customer: Customer) -> bool:
 
 @asynccontextmanager
 async def world(
-    primary: EmbeddedPostgres, replica_url: str, *, max_lag: timedelta = LONG
+    primary: EmbeddedPostgres,
+    replica_url: str,
+    *,
+    max_lag: timedelta = LONG,
+    patience: timedelta = PATIENT,
 ) -> AsyncGenerator[World]:
     units = PostgresUnitOfWorks(primary.url(DATABASE))
-    engine = create_engine(replica_url, pool_size=3, patience=timedelta(milliseconds=400))
+    engine = create_engine(replica_url, pool_size=3, patience=patience, statement_timeout=patience)
     # Nobody looks unless a test does.
-    replica = Replica(engine, max_lag=max_lag, every=LONG)
+    replica = Replica(engine, max_lag=max_lag, patience=patience, every=LONG)
     try:
         async with replica:
             yield World(units, replica)
@@ -186,7 +192,7 @@ class TestReplica:
     ) -> None:
         async with (
             Wire(standby.url(DATABASE)) as wire,
-            world(primary, wire.url) as here,
+            world(primary, wire.url, patience=SOON) as here,
         ):
             customer = await here.sign_up()
             await asyncio.to_thread(catch_up, primary, standby)

@@ -36,6 +36,7 @@ def service(
         SIGN_IN_LIMIT_EMAIL="100000/hour",
         # Crowds are answered, however busy the machine is.
         DATABASE_POOL_TIMEOUT="15",
+        REFRESH_LEASE="20",
     ) as service:
         yield service
 
@@ -64,6 +65,9 @@ def own_service(
         own_database.url("favorites_test"),
         servers=(2,),
         SESSION_CHECK_TTL="0.000001",
+        # Of the 2.5 seconds within which a refusal is promised, half a second is left over by
+        # default: too little on a machine that is busy with tests. Who waited twice is still late.
+        DATABASE_POOL_TIMEOUT="1.5",
     ) as service:
         yield service
 

@@ -118,7 +118,7 @@ class People:
 
 def employ(database_url: str, scope_sets: Iterable[frozenset[Scope]]) -> Staff:
     """Make an administrator and keys, as the command line does."""
-    settings = settings_of(database_url)
+    settings = settings_of(database_url, database_pool_timeout="30", refresh_lease="60")
     email, password = f"admin-{uuid4().hex}@example.com", "pão de queijo às três"
 
     async def make() -> Staff:

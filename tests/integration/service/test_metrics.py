@@ -34,7 +34,7 @@ class TestMetrics:
         ) as service:
             for _ in range(READS):
                 # Each on a connection of its own, so that both processes answer some.
-                async with httpx2.AsyncClient(base_url=service.urls[0]) as client:
+                async with httpx2.AsyncClient(base_url=service.urls[0], timeout=20) as client:
                     assert (await client.get("/products/1")).status_code == 200
 
             async def counted() -> dict[str, float]:

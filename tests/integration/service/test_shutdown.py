@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.integration.service.harness import POLL_S, Service, running_service, until
+from tests.integration.service.harness import POLL_S, STOP_S, Service, running_service, until
 
 WORK_S = 3
 
@@ -21,7 +21,7 @@ async def test_every_request_is_answered_and_newcomers_are_refused(
         new_database(migrated=True),
         servers=(processes,),
         FAKESTORE_TIMEOUT="9",
-        REFRESH_LEASE="9",
+        REFRESH_LEASE="11",
     ) as service:
         (server,) = service.servers
         product_ids = [service.store.new_product() for _ in range(8)]
@@ -49,7 +49,7 @@ async def test_every_request_is_answered_and_newcomers_are_refused(
             assert set(task.result()[:-1]) == {200}
             # Whoever asks after SIGTERM is told to go elsewhere.
             assert task.result()[-1] in {200, 503}
-        assert await asyncio.to_thread(server.child.wait, 15) == 0
+        assert await asyncio.to_thread(server.child.wait, STOP_S) == 0
 
 
 async def _ask_until_told_to_leave(service: Service) -> list[int]:

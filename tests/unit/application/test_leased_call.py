@@ -1,5 +1,6 @@
 """What `LeasedCalls` does between looking and asking, with a question of its own."""
 
+import asyncio
 from datetime import datetime
 
 from typing_extensions import override
@@ -7,9 +8,9 @@ from typing_extensions import override
 from app.application.cache_observer import NullCacheObserver
 from app.application.gateway import ProductCatalog
 from app.application.leased_call import Answer, LeasedCalls
-from app.application.question import Known, Question
+from app.application.question import Known, ProductQuestion, Question
 from app.domain.product import RefreshState
-from app.domain.repository import ProductRepository
+from app.domain.repository import ProductRepository, UnitOfWork, UnitOfWorkFactory
 from tests import make
 from tests.double.catalog import StubCatalog
 from tests.double.clock import ManualClock
@@ -57,19 +58,44 @@ class OvertakenQuestion(Question[str, str]):
         pass
 
 
+def _calls(
+    uow: UnitOfWorkFactory, clock: ManualClock, catalog: StubCatalog | None = None
+) -> LeasedCalls:
+    return LeasedCalls(
+        uow=uow,
+        catalog=catalog or StubCatalog(),
+        clock=clock,
+        policy=make.CACHE_POLICY,
+        observer=NullCacheObserver(),
+        sleep=clock.sleep,
+        longest_backoff=make.MINUTE,
+    )
+
+
 class TestWhoeverClaims:
     async def test_looks_again_before_asking(self) -> None:
-        clock = ManualClock()
         question = OvertakenQuestion()
-        calls = LeasedCalls(
-            uow=InMemoryStorage(),
-            catalog=StubCatalog(),
-            clock=clock,
-            policy=make.CACHE_POLICY,
-            observer=NullCacheObserver(),
-            sleep=clock.sleep,
-            longest_backoff=make.MINUTE,
-        )
+        calls = _calls(InMemoryStorage(), ManualClock())
 
         assert await calls.answer(question) == Answer(value="theirs", asked=None)
         assert question.asked == 0
+
+    async def test_has_a_whole_lease_however_long_storage_was_waited_for(self) -> None:
+        product, clock, storage = make.product(), ManualClock(), InMemoryStorage()
+        catalog = StubCatalog(product)
+        catalog.hold()
+
+        def busy_storage() -> UnitOfWork:
+            clock.advance(make.CACHE_POLICY.lease)
+            return storage()
+
+        question = ProductQuestion(id=product.id, policy=make.CACHE_POLICY)
+        answer = asyncio.ensure_future(_calls(busy_storage, clock, catalog).answer(question))
+        await catalog.asked.wait()
+
+        async with storage() as work:
+            row = await work.products.get(product.id)
+        assert row is not None
+        assert row.refresh == RefreshState(claimed_until=clock() + make.CACHE_POLICY.lease)
+        catalog.release()
+        assert isinstance(await answer, Answer)

@@ -1,0 +1,15 @@
+import socket
+
+from development.port import free_port, port_is_free
+
+FIRST_GIVEN_AWAY = 32_768  # on Linux, unless somebody has changed it; elsewhere 49152
+
+
+class TestFreePort:
+    def test_can_be_listened_on(self) -> None:
+        port = free_port()
+        with socket.create_server(("127.0.0.1", port)):
+            assert not port_is_free(port)
+
+    def test_is_none_that_the_system_gives_to_others(self) -> None:
+        assert max(free_port() for _ in range(100)) < FIRST_GIVEN_AWAY
