@@ -9,6 +9,7 @@ that cannot be had is a failure, never a skip.
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from app.domain.repository import UnitOfWorkFactory
 from app.infra.postgres.engine import create_engine, sessions_of
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from tests.database import PATIENT, DatabaseServer, database_server, describe_server
+from tests.redis_server import REDIS_SERVER, RedisServer
 
 _FIXTURES = {"database_url", "new_database", "postgres_engine", "postgres_uow"}
 
@@ -36,10 +38,13 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses the database, before it is selected by marker."""
+    """Mark what uses the database or Redis, before it is selected by marker."""
     for item in items:
-        if _FIXTURES.intersection(getattr(item, "fixturenames", ())):
+        names = getattr(item, "fixturenames", ())
+        if _FIXTURES.intersection(names):
             item.add_marker(pytest.mark.postgres)
+        if "redis" in names:
+            item.add_marker(pytest.mark.redis)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -105,6 +110,17 @@ def postgres_waiting_jobs(
             return [ValidateProduct(product_id=ProductId(number)) for number in found.scalars()]
 
     return waiting
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Generator[RedisServer]:
+    """Return a running Redis of this test alone."""
+    if REDIS_SERVER is None:
+        pytest.skip("there is no redis-server on this machine (Debian: redis-server)")
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
 
 
 def _the_server(config: pytest.Config) -> DatabaseServer:
