@@ -18,6 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 from app.application.assembly import Collaborators, Rules, assemble
+from app.application.gateway import Clock
+from app.application.hot_products import NullHotProducts
 from app.application.use_cases import UseCases
 from app.domain.access import ApiKey, PresentedApiKey, Scope
 from app.domain.outcome import StorageUnavailable
@@ -39,6 +41,7 @@ from app.infra.postgres.migrate import schema_at_head
 from app.infra.postgres.replica import PATIENCE as REPLICA_PATIENCE
 from app.infra.postgres.replica import Replica
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
+from app.infra.redis.hot_products import RedisHotProducts
 from app.infra.security.api_key import new_api_key
 from app.infra.security.common_password import common_passwords
 from app.infra.security.device_token import HmacDeviceTokens
@@ -113,6 +116,7 @@ async def wire(
     client = create_client(settings.fakestore_url, catalog_options)
     tasks = TaskManager(limit=BACKGROUND_TASKS, grace=settings.shutdown_grace / 2)
     metrics = process_metrics()
+    hot = _hot_products(settings, clock)
     sampler = Sampler(
         {
             metrics.hashing_queue: lambda: hashing.queue_depth,
@@ -123,7 +127,14 @@ async def wire(
     )
     try:
         # Tasks stop before the client they use.
-        async with replica or nullcontext(), sampler, hasher, client, tasks:
+        async with (
+            replica or nullcontext(),
+            hot or nullcontext(),
+            sampler,
+            hasher,
+            client,
+            tasks,
+        ):
             if readiness is not None:
                 readiness.opened(partial(_check_schema, engine))
             yield assemble(
@@ -151,6 +162,7 @@ async def wire(
                     new_id=uuid4,
                     new_api_key=new_api_key,
                     cache_observer=metrics.cache,
+                    hot_products=hot or NullHotProducts(),
                 ),
                 _rules(settings, now=clock()),
             )
@@ -184,9 +196,7 @@ def create_app() -> FastAPI:
             ready=readiness,
             limiter=create_limiter(
                 settings.rate_limit,
-                redis_url=None
-                if settings.redis_url is None
-                else settings.redis_url.get_secret_value(),
+                redis_url=_redis_url(settings),
             ),
             observe=process_metrics().requests,
         ),
@@ -239,6 +249,17 @@ def _replica_engine(settings: Settings) -> AsyncEngine | None:
         statement_timeout=REPLICA_PATIENCE,
         transaction_pooler=settings.database_transaction_pooler,
     )
+
+
+def _redis_url(settings: Settings) -> str | None:
+    return None if settings.redis_url is None else settings.redis_url.get_secret_value()
+
+
+def _hot_products(settings: Settings, clock: Clock) -> RedisHotProducts | None:
+    url = _redis_url(settings)
+    if url is None or settings.hot_ttl is None:
+        return None
+    return RedisHotProducts(url, ttl=settings.hot_ttl, clock=clock, observe=process_metrics().hot)
 
 
 async def _check_schema(engine: AsyncEngine) -> None:
