@@ -276,7 +276,7 @@ class Settings(BaseSettings):
     database_transaction_pooler: bool = False
     """Whether the URLs lead to a pooler in transaction mode, such as PgBouncer."""
     redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
-    """Where rate limits are counted for all processes together; empty: in each process."""
+    """Redis, for rate limits and copies of products that all processes share; empty: none."""
 
     # The catalog and its cache
 
@@ -318,6 +318,8 @@ class Settings(BaseSettings):
     """How long a copy of a product is fresh."""
     hard_ttl: Duration = timedelta(hours=24)
     """How long a copy is served while it is revalidated; older ones only in an outage."""
+    hot_ttl: Duration | None = timedelta(seconds=30)
+    """How long a fresh copy is served out of Redis, if that is set; empty: not at all."""
     negative_ttl: Duration = timedelta(minutes=1)
     """How long "there is no such product" is remembered."""
     refresh_lease: Duration = timedelta(seconds=5)

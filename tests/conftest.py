@@ -9,6 +9,7 @@ that cannot be had is a failure, never a skip.
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from tests.database import (
     describe_server,
     patient_engine,
 )
+from tests.redis_server import REDIS_SERVER, RedisServer
 
 # Nothing is said about time, and every run tries the same examples: what lands after the suite has
 # passed must not fail it by luck. `--hypothesis-profile=default` looks for others.
@@ -47,10 +49,13 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses the database, before it is selected by marker."""
+    """Mark what uses the database or Redis, before it is selected by marker."""
     for item in items:
-        if _FIXTURES.intersection(getattr(item, "fixturenames", ())):
+        names = getattr(item, "fixturenames", ())
+        if _FIXTURES.intersection(names):
             item.add_marker(pytest.mark.postgres)
+        if "redis" in names:
+            item.add_marker(pytest.mark.redis)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -116,6 +121,17 @@ def postgres_waiting_jobs(
             return [ValidateProduct(product_id=ProductId(number)) for number in found.scalars()]
 
     return waiting
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Generator[RedisServer]:
+    """Return a running Redis of this test alone."""
+    if REDIS_SERVER is None:
+        pytest.skip("there is no redis-server on this machine (Debian: redis-server)")
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
 
 
 def _the_server(config: pytest.Config) -> DatabaseServer:

@@ -15,6 +15,7 @@ from app.application.gateway import (
     RefreshTokenSource,
     TokenIssuer,
 )
+from app.application.hot_products import HotProducts, NullHotProducts
 from app.application.product_reader import ProductReader
 from app.application.use_case.authenticate import Authenticate
 from app.application.use_case.change_customer import ChangeCustomer
@@ -78,6 +79,7 @@ class Collaborators:
     new_api_key: Callable[[], PresentedApiKey]
     lagging: UnitOfWorkFactory | None = None
     cache_observer: CacheObserver = field(default_factory=NullCacheObserver)
+    hot_products: HotProducts = field(default_factory=NullHotProducts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,7 @@ def assemble(have: Collaborators, rules: Rules) -> UseCases:
         uow=uow,
         lookups=lookups,
         lagging=lagging,
+        hot=have.hot_products,
         catalog=have.catalog,
         tasks=have.tasks,
         clock=clock,

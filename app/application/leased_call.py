@@ -14,6 +14,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from app.application.cache_observer import CacheObserver
 from app.application.gateway import Clock, ProductCatalog
+from app.application.hot_products import HotProducts
 from app.application.question import Known, Question
 from app.domain.outcome import CatalogUnavailable, StorageUnavailable, Unavailable
 from app.domain.product import CachePolicy
@@ -51,6 +52,7 @@ class LeasedCalls:
     clock: Clock
     policy: CachePolicy
     observer: CacheObserver
+    hot: HotProducts
     sleep: Sleep
     longest_backoff: timedelta
 
@@ -123,6 +125,8 @@ class LeasedCalls:
             if (unkept := question.unkept(reply, asked_at=asked_at)) is None:
                 raise
             return unkept
+        # After the commit: nobody may hear of it here who would not find it there.
+        await question.spread(self.hot, reply, answer)
         return answer
 
     async def _block(self, question: Question[R, T], *, until: datetime) -> None:

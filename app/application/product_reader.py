@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from app.application.cache_observer import CacheObserver, NullCacheObserver
 from app.application.gateway import BackgroundTasks, Clock, ProductCatalog
+from app.application.hot_products import HotProducts, NullHotProducts
 from app.application.leased_call import Answer, LeasedCalls, Sleep, unavailable_until
 from app.application.question import (
     CatalogQuestion,
@@ -88,7 +89,8 @@ class ProductReader:
 
     More than `one_by_one` products that need a refresh are asked for by one call for everything.
     After a failure the catalog's own wish for a pause is obeyed up to `longest_backoff`. Lists of
-    the catalog are looked up in `lagging` storage, if there is any.
+    the catalog are looked up in `lagging` storage, if there is any; single products in the `hot`
+    tier first, which knows of nothing but fresh copies.
     """
 
     uow: UnitOfWorkFactory
@@ -102,6 +104,7 @@ class ProductReader:
     one_by_one: int = 3
     longest_backoff: timedelta = timedelta(minutes=5)
     lagging: UnitOfWorkFactory | None = None
+    hot: HotProducts = field(default_factory=NullHotProducts)
 
     async def read(self, product_id: ProductId) -> ProductReading:
         """
@@ -110,6 +113,8 @@ class ProductReader:
         :raises ProductNotFound: if the catalog does not list it
         :raises CatalogUnavailable: if nothing is known of it and the catalog cannot be asked
         """
+        if (hot := await self.hot.get(product_id)) is not None and self._is_fresh(hot):
+            return self._served(hot, ServedFrom.HIT)
         known = await self.lookups.find_product(product_id)
         now = self.clock()
         match known:
@@ -128,6 +133,7 @@ class ProductReader:
     async def _read_known(self, known: CachedProduct, now: datetime) -> ProductReading:
         match known.freshness(self.policy, now=now):
             case Freshness.FRESH:
+                await self.hot.keep(known, until=known.fresh_until(self.policy))
                 return self._served(known, ServedFrom.HIT)
             case Freshness.STALE:
                 if known.refresh.claimable(now):
@@ -311,6 +317,9 @@ class ProductReader:
             case _:
                 return None
 
+    def _is_fresh(self, copy: CachedProduct) -> bool:
+        return copy.freshness(self.policy, now=self.clock()) is Freshness.FRESH
+
     def _failed_lately(self, refresh: RefreshState, now: datetime) -> bool:
         """
         Whether the last attempt failed, and that is no older news than a fresh copy may be.
@@ -339,6 +348,7 @@ class ProductReader:
             clock=self.clock,
             policy=self.policy,
             observer=self.observer,
+            hot=self.hot,
             sleep=self.sleep,
             longest_backoff=self.longest_backoff,
         )

@@ -13,6 +13,7 @@ from typing import Generic, TypeAlias, TypeVar
 from typing_extensions import override
 
 from app.application.gateway import ProductCatalog
+from app.application.hot_products import HotProducts
 from app.domain.product import (
     CachedProduct,
     CachePolicy,
@@ -65,6 +66,10 @@ class Question(ABC, Generic[R, T]):
     @abstractmethod
     async def keep(self, products: ProductRepository, reply: R, *, asked_at: datetime) -> T:
         """Keep the reply, give the right back, and return the answer as storage has it now."""
+
+    @abstractmethod
+    async def spread(self, hot: HotProducts, reply: R, answer: T) -> None:
+        """Let the hot tier know an answer that has been kept."""
 
     @abstractmethod
     def unkept(self, reply: R, *, asked_at: datetime) -> T | None:
@@ -134,6 +139,16 @@ class ProductQuestion(Question["Product | None", ProductAnswer]):
         return row or self.unkept(reply, asked_at=asked_at)
 
     @override
+    async def spread(self, hot: HotProducts, reply: Product | None, answer: ProductAnswer) -> None:
+        match answer:
+            case CachedProduct(removed_at=datetime() as removed_at):
+                await hot.outdate([self.id], before=removed_at)
+            case CachedProduct():
+                await hot.keep(answer, until=answer.fresh_until(self.policy))
+            case UnknownProduct():
+                pass
+
+    @override
     def unkept(self, reply: Product | None, *, asked_at: datetime) -> ProductAnswer:
         if reply is None:
             return UnknownProduct(id=self.id, absent_until=asked_at + self.policy.negative_ttl)
@@ -201,6 +216,14 @@ class CatalogQuestion(Question[Sequence[Product], CatalogRefresh]):
         if left_out := self.about - listed:
             await products.block(left_out, until=asked_at + self.policy.backoff)
         return CatalogRefresh(fetched_at=asked_at, removed=removed)
+
+    @override
+    async def spread(
+        self, hot: HotProducts, reply: Sequence[Product], answer: CatalogRefresh
+    ) -> None:
+        # Not the copies themselves: some of them may have been younger in storage already.
+        known = {product.id for product in reply}
+        await hot.outdate(known | answer.removed, before=answer.fetched_at)
 
     @override
     def unkept(self, reply: Sequence[Product], *, asked_at: datetime) -> None:

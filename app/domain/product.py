@@ -118,6 +118,10 @@ class CachedProduct:
         """Place this copy's age within the policy."""
         return policy.freshness(self.age(now))
 
+    def fresh_until(self, policy: CachePolicy) -> datetime:
+        """Return the last moment at which this copy is fresh."""
+        return self.fetched_at + policy.soft_ttl
+
     @property
     def removed(self) -> bool:
         """Whether the catalog has dropped this product."""

@@ -18,6 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 from app.application.assembly import Collaborators, Rules, assemble
+from app.application.gateway import Clock
+from app.application.hot_products import NullHotProducts
 from app.application.tracer import NULL_TRACER, Tracer
 from app.application.use_cases import UseCases
 from app.domain.access import ApiKey, PresentedApiKey, Scope
@@ -55,6 +57,7 @@ from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from app.infra.jobs.worker import JobWorker
+    from app.infra.redis.hot_products import RedisHotProducts
 
 LANES = 4
 """Connections of one process for lookups, besides those of units of work."""
@@ -150,6 +153,7 @@ async def wire(
     client = create_client(settings.fakestore_url, catalog_options)
     tasks = TaskManager(limit=BACKGROUND_TASKS, grace=settings.shutdown_grace / 2, tracer=tracer)
     metrics = process_metrics()
+    hot = _hot_products(settings, clock)
     sampler = Sampler(
         {
             metrics.hashing_queue: lambda: hashing.queue_depth,
@@ -160,7 +164,15 @@ async def wire(
     )
     try:
         # Tasks stop before the client they use, and everything before what is told of it is sent.
-        async with tracer, replica or nullcontext(), sampler, hasher, client, tasks:
+        async with (
+            tracer,
+            replica or nullcontext(),
+            hot or nullcontext(),
+            sampler,
+            hasher,
+            client,
+            tasks,
+        ):
             if readiness is not None:
                 readiness.opened(partial(_check_schema, engine))
             yield assemble(
@@ -191,6 +203,7 @@ async def wire(
                     new_id=uuid4,
                     new_api_key=new_api_key,
                     cache_observer=metrics.cache,
+                    hot_products=hot or NullHotProducts(),
                 ),
                 _rules(settings, now=clock()),
             )
@@ -233,9 +246,7 @@ def create_app() -> FastAPI:
             ready=readiness,
             limiter=create_limiter(
                 settings.rate_limit,
-                redis_url=None
-                if settings.redis_url is None
-                else settings.redis_url.get_secret_value(),
+                redis_url=_redis_url(settings),
             ),
             observe=process_metrics().requests,
             tracer=tracer,
@@ -314,6 +325,20 @@ def _replica_engine(settings: Settings, tracer: Tracer) -> AsyncEngine | None:
         transaction_pooler=settings.database_transaction_pooler,
         tracer=tracer,
     )
+
+
+def _redis_url(settings: Settings) -> str | None:
+    return None if settings.redis_url is None else settings.redis_url.get_secret_value()
+
+
+def _hot_products(settings: Settings, clock: Clock) -> "RedisHotProducts | None":
+    url = _redis_url(settings)
+    if url is None or settings.hot_ttl is None:
+        return None
+    # Without Redis its library costs neither memory nor time to start.
+    from app.infra.redis.hot_products import RedisHotProducts
+
+    return RedisHotProducts(url, ttl=settings.hot_ttl, clock=clock, observe=process_metrics().hot)
 
 
 async def _check_schema(engine: AsyncEngine) -> None:

@@ -23,3 +23,13 @@ class ManualClock:
         """Let the time pass that somebody would have slept, and others have their turn."""
         self.advance(timedelta(seconds=seconds))
         await asyncio.sleep(0)
+
+
+class Seconds:
+    """A clock without a date that is put forward by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now

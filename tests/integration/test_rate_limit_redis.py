@@ -1,94 +1,19 @@
 """Limits that several processes share, in a real Redis."""
 
 import asyncio
-import shutil
-import signal
-import socket
-import subprocess
-import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 
-import pytest
 import structlog
 
 from app.domain.throttle import ThrottleRule
 from app.infra.http.rate_limit.shared import RedisLimiter
-from development.port import free_port
+from tests.double.clock import Seconds
+from tests.redis_server import RedisServer
 
-pytestmark = pytest.mark.redis
-
-REDIS_SERVER = shutil.which("redis-server")
 RULE = ThrottleRule(limit=5, window=timedelta(hours=1))
 PATIENT = timedelta(seconds=10)  # no test may fail because the machine is busy
-START_S = 20.0
-
-
-class Seconds:
-    """A clock that is put forward by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class RedisServer:
-    """A server that keeps nothing on disk."""
-
-    def __init__(self, directory: Path) -> None:
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._directory = directory
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it, and wait until it listens."""
-        assert REDIS_SERVER is not None
-        options = ("--port", str(self.port), "--bind", "127.0.0.1", "--save", "")
-        self._process = subprocess.Popen(  # noqa: S603  # found on the PATH
-            [REDIS_SERVER, *options], cwd=self._directory, stdout=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + START_S
-        while True:
-            assert self._process.poll() is None, "redis-server has ended"
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-            except ConnectionRefusedError:
-                assert time.monotonic() < deadline, "redis-server does not listen"
-            else:
-                return
-
-    def stop(self) -> None:
-        """End it, and lose what it counted."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def freeze(self) -> None:
-        """Let it answer nothing, while connections stay."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it answer again."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Generator[RedisServer]:
-    """A running server of this test alone."""
-    if REDIS_SERVER is None:
-        pytest.skip("there is no redis-server on this machine (Debian: redis-server)")
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.stop()
 
 
 @asynccontextmanager

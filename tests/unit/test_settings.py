@@ -84,8 +84,9 @@ class TestDefaults:
         assert settings.jwt_keys[0][0] == "development"
 
     def test_do_not_take_the_place_of_what_is_switched_off(self, environ: Environ) -> None:
-        settings = environ.load(RATE_LIMIT="", DEVELOPMENT_API_KEY="", METRICS_PORT="")
+        settings = environ.load(RATE_LIMIT="", HOT_TTL="", DEVELOPMENT_API_KEY="", METRICS_PORT="")
         assert settings.rate_limit is None
+        assert settings.hot_ttl is None
         assert settings.development_api_key is None
         assert settings.metrics_port is None
 

@@ -10,6 +10,7 @@ from app.application.catalog_observer import (
     CatalogObserver,
     Operation,
 )
+from app.application.hot_products import HotLookup
 from app.domain.product import ServedFrom
 
 REFUSED = "refused"
@@ -58,6 +59,24 @@ class CacheMetrics(CacheObserver):
     def asked(self, *, whole: bool, succeeded: bool) -> None:
         scope, outcome = "catalog" if whole else "product", "ok" if succeeded else "failed"
         self._refreshes.labels(scope, outcome).inc()
+
+
+class HotMetrics:
+    """Counts what became of asking the hot tier."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._lookups = Counter(
+            "favorites_cache_hot_lookups",
+            "Products looked up in Redis, by what came of it; an error may also be of a write.",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in HotLookup:
+            self._lookups.labels(outcome.value)
+
+    def __call__(self, outcome: HotLookup) -> None:
+        """Count one."""
+        self._lookups.labels(outcome.value).inc()
 
 
 class CatalogMetrics(CatalogObserver):

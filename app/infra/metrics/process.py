@@ -10,7 +10,7 @@ from typing import Self
 
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 
-from app.infra.metrics.catalog import CacheMetrics, CatalogMetrics
+from app.infra.metrics.catalog import CacheMetrics, CatalogMetrics, HotMetrics
 from app.infra.metrics.work import JobMetrics, RequestMetrics
 
 
@@ -19,6 +19,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.cache = CacheMetrics(registry)
+        self.hot = HotMetrics(registry)
         self.catalog = CatalogMetrics(registry)
         self.requests = RequestMetrics(registry)
         self.jobs = JobMetrics(registry)

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 import asyncpg  # type: ignore[import-untyped]  # ships no types
 from sqlalchemy import event, exc
@@ -139,8 +138,9 @@ def sessions_of(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
 
 _NOTHING_PREPARED = {
     "prepared_statement_cache_size": 0,
-    # A name for each, as a connection behind the pooler may still hold somebody else's.
-    "prepared_statement_name_func": lambda: f"favorites_{uuid4()}",
+    # No name: asyncpg sends such a statement anew each time it runs it. One with a name would be
+    # taken back by the next transaction, which may be on another connection, and so stay for ever.
+    "prepared_statement_name_func": str,
 }
 
 

@@ -190,6 +190,10 @@ class FakeStore:
         ).raise_for_status()
         return product_id
 
+    def remove_product(self, product_id: int) -> None:
+        """Let a product vanish."""
+        self._client.delete(f"/_control/products/{product_id}").raise_for_status()
+
     def calls(self, path: str) -> int:
         """Return how often a path has been called."""
         by_path: dict[str, int] = self._client.get("/_control/calls").json()["by_path"]

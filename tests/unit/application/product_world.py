@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from typing_extensions import override
 
 from app.application.cache_observer import CacheObserver
+from app.application.hot_products import HotProducts, NullHotProducts
 from app.application.leased_call import Sleep
 from app.application.product_reader import ProductReader
 from app.domain.product import (
@@ -69,6 +70,7 @@ class Process:
             clock=world.clock,
             policy=POLICY,
             observer=self.observer,
+            hot=world.hot,
             sleep=sleep or world.clock.sleep,
         )
 
@@ -80,6 +82,7 @@ class World:
         self.clock = ManualClock()
         self.catalog = StubCatalog(*products)
         self.storage = InMemoryStorage()
+        self.hot: HotProducts = NullHotProducts()
 
     def process(self, *, sleep: Sleep | None = None) -> Process:
         """Start a process; unless told otherwise, time passes while it sleeps."""

@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from app.application.cache_observer import NullCacheObserver
 from app.application.gateway import ProductCatalog
+from app.application.hot_products import HotProducts, NullHotProducts
 from app.application.leased_call import Answer, LeasedCalls
 from app.application.question import Known, ProductQuestion, Question
 from app.domain.product import RefreshState
@@ -50,6 +51,10 @@ class OvertakenQuestion(Question[str, str]):
         return reply
 
     @override
+    async def spread(self, hot: HotProducts, reply: str, answer: str) -> None:
+        pass
+
+    @override
     def unkept(self, reply: str, *, asked_at: datetime) -> str | None:
         return reply
 
@@ -67,6 +72,7 @@ def _calls(
         clock=clock,
         policy=make.CACHE_POLICY,
         observer=NullCacheObserver(),
+        hot=NullHotProducts(),
         sleep=clock.sleep,
         longest_backoff=make.MINUTE,
     )

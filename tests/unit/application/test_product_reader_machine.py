@@ -12,11 +12,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from typing_extensions import override
 
 from app.application.gateway import ProductCatalog
+from app.application.hot_products import HotProducts, NullHotProducts
 from app.application.product_reader import ProductReader
 from app.domain.outcome import CatalogUnavailable, ProductNotFound
 from app.domain.product import CachedProduct, Product, ProductId, ProductQuery, ProductReading
 from tests import make
 from tests.double.clock import ManualClock
+from tests.double.hot_products import InMemoryHotProducts
 from tests.double.lookups import UnitLookups
 from tests.double.storage import InMemoryStorage
 from tests.double.tasks import DeferredTasks
@@ -86,6 +88,7 @@ class ReadingThroughTheCache(RuleBasedStateMachine):
         self.storage = InMemoryStorage()
         self.tasks = (DeferredTasks(), DeferredTasks())
         self.catalog = self.runner.run(self._catalog())
+        self.hot = self._hot()
         self.readers = [
             ProductReader(
                 uow=self.storage,
@@ -94,6 +97,7 @@ class ReadingThroughTheCache(RuleBasedStateMachine):
                 tasks=tasks,
                 clock=self.clock,
                 policy=POLICY,
+                hot=self.hot,
                 sleep=self.clock.sleep,
             )
             for tasks in self.tasks
@@ -105,6 +109,9 @@ class ReadingThroughTheCache(RuleBasedStateMachine):
 
     async def _catalog(self) -> LateCatalog:
         return LateCatalog(self.clock)
+
+    def _hot(self) -> HotProducts:
+        return NullHotProducts()
 
     @override
     def teardown(self) -> None:
@@ -236,7 +243,23 @@ class ReadingThroughTheCache(RuleBasedStateMachine):
             return (await work.products.list_page(ProductQuery())).items
 
 
+class ReadingThroughTheHotTier(ReadingThroughTheCache):
+    """The same with a hot tier, which may forget everything at any time."""
+
+    @override
+    def _hot(self) -> HotProducts:
+        return InMemoryHotProducts(self.clock)
+
+    @rule()
+    def flush(self) -> None:
+        """Forget."""
+        assert isinstance(self.hot, InMemoryHotProducts)
+        self.hot.flush()
+
+
 TestReadingThroughTheCache = ReadingThroughTheCache.TestCase
 TestReadingThroughTheCache.settings = settings(
     max_examples=60, stateful_step_count=40, deadline=None
 )
+TestReadingThroughTheHotTier = ReadingThroughTheHotTier.TestCase
+TestReadingThroughTheHotTier.settings = TestReadingThroughTheCache.settings

@@ -2,8 +2,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from app.application.catalog_observer import BreakerState, CallOutcome, Operation
+from app.application.hot_products import HotLookup
 from app.domain.product import ServedFrom
-from app.infra.metrics.catalog import CacheMetrics, CatalogMetrics
+from app.infra.metrics.catalog import CacheMetrics, CatalogMetrics, HotMetrics
 
 
 @pytest.fixture
@@ -42,6 +43,20 @@ class TestCacheMetrics:
             if sample.name == "favorites_cache_refreshes_total" and sample.value
         }
         assert counted == {("catalog", "ok"), ("product", "failed")}
+
+
+class TestHotMetrics:
+    def test_count_lookups_by_what_came_of_them(self, registry: CollectorRegistry) -> None:
+        metrics = HotMetrics(registry)
+        metrics(HotLookup.HIT)
+        metrics(HotLookup.HIT)
+        metrics(HotLookup.SPARED)
+        lookups = "favorites_cache_hot_lookups_total"
+        counts = {
+            outcome.value: registry.get_sample_value(lookups, {"outcome": outcome.value})
+            for outcome in HotLookup
+        }
+        assert counts == {"hit": 2, "miss": 0, "error": 0, "spared": 1}
 
 
 class TestCatalogMetrics:

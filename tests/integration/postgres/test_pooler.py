@@ -1,0 +1,361 @@
+"""
+Behind a real PgBouncer in transaction mode, with the configuration that the profile `scale` has.
+
+It comes with the operating system (Debian: pgbouncer); without it these tests are skipped.
+"""
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from configparser import RawConfigParser
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import psycopg
+import pytest
+import pytest_asyncio
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.domain.job import Job
+from app.domain.outcome import StorageUnavailable
+from app.domain.repository import UnitOfWorkFactory
+from app.infra.postgres.engine import create_engine, sessions_of
+from app.infra.postgres.migrate import upgrade
+from app.infra.postgres.schema import schema_at_head
+from app.infra.postgres.transaction import Transaction
+from app.infra.postgres.unit_of_work import PostgresUnitOfWork
+from app.settings import Settings
+from development.port import free_port
+from tests import make
+from tests.contract import test_favorites, test_jobs, test_products, test_unit_of_work
+from tests.database import PATIENT
+from tests.integration.service.harness import running_service, until
+from tests.integration.service.people import People, employ
+
+pytestmark = pytest.mark.postgres
+
+ROOT = Path(__file__).parents[3]
+SHIPPED = ROOT / "development" / "pgbouncer" / "pgbouncer.ini"
+# Debian has it where only root looks.
+PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+SHIPPED_MS = Settings.model_fields["database_pool_timeout"].default // timedelta(milliseconds=1)
+START_S = 20.0
+FEW = 10
+"""Connections to the server, so few that sessions have to share them."""
+
+
+class Pooler:
+    """A PgBouncer in front of a server, with what we ship but for names, ports and few places."""
+
+    def __init__(self, directory: Path, server_url: str) -> None:
+        self._server = urlsplit(server_url)
+        self._port = free_port()
+        self._ini = directory / "pgbouncer.ini"
+        self._log = directory / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+        users = directory / "userlist.txt"
+        login = [unquote(part or "") for part in (self._server.username, self._server.password)]
+        users.write_text(" ".join(f'"{part}"' for part in login), encoding="utf-8")
+        self._configure(users)
+
+    def _configure(self, users: Path) -> None:
+        shipped = RawConfigParser(comment_prefixes=(";",))
+        shipped.read(SHIPPED, encoding="utf-8")
+        place = f"host={self._server.hostname} port={self._server.port or 5432}"
+        database = shipped["databases"]["favorites"].replace("host=database port=5432", place)
+        # Any database of the server: each test process has one of its own. And patiently: what a
+        # test shows must not depend on how busy the machine is.
+        shipped["databases"] = {
+            "*": database.replace(f"= {SHIPPED_MS}", f"= {PATIENT // timedelta(milliseconds=1)}")
+        }
+        shipped["pgbouncer"].update(
+            {
+                "listen_addr": "127.0.0.1",
+                "listen_port": str(self._port),
+                "auth_file": str(users),
+                "default_pool_size": str(FEW),
+                "query_wait_timeout": str(round(PATIENT.total_seconds())),
+            }
+        )
+        with self._ini.open("w", encoding="utf-8") as file:
+            shipped.write(file)
+
+    def url(self, database_url: str) -> str:
+        """Return where a database of the server is reached through the pooler."""
+        parts = urlsplit(database_url)
+        login = parts.netloc.rpartition("@")[0]
+        return urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{self._port}"))
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        assert PGBOUNCER is not None
+        # It refuses to be root.
+        user = ("-u", "nobody") if os.geteuid() == 0 else ()
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - found on the PATH
+                [PGBOUNCER, *user, str(self._ini)], stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + START_S
+        while True:
+            assert self._process.poll() is None, self._log.read_text(encoding="utf-8")
+            try:
+                socket.create_connection(("127.0.0.1", self._port)).close()
+            except ConnectionRefusedError:
+                assert time.monotonic() < deadline, "pgbouncer does not listen"
+            else:
+                return
+
+    def kill(self) -> None:
+        """End it at once, and all connections with it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture(scope="module")
+def pooler(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[Pooler]:
+    """Return a running pooler in front of the server of the tests."""
+    if PGBOUNCER is None:
+        pytest.skip("there is no pgbouncer on this machine (Debian: pgbouncer)")
+    pooler = Pooler(tmp_path_factory.mktemp("pgbouncer"), database_url)
+    pooler.start()
+    yield pooler
+    pooler.kill()
+
+
+@asynccontextmanager
+async def engine_behind(
+    pooler: Pooler, database_url: str, *, patience: timedelta = PATIENT
+) -> AsyncGenerator[AsyncEngine]:
+    """Make an engine as the service does behind a pooler."""
+    engine = create_engine(
+        pooler.url(database_url),
+        pool_size=20,
+        patience=patience,
+        statement_timeout=patience,
+        transaction_pooler=True,
+    )
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+@pytest_asyncio.fixture
+async def engine(
+    pooler: Pooler,
+    database_url: str,
+    postgres_engine: AsyncEngine,  # empties the database afterwards
+) -> AsyncGenerator[AsyncEngine]:
+    async with engine_behind(pooler, database_url) as engine:
+        yield engine
+
+
+@pytest.fixture
+def uow(engine: AsyncEngine) -> UnitOfWorkFactory:
+    """Return storage behind the pooler; it has to keep the promises that storage keeps."""
+    return partial(PostgresUnitOfWork, sessions_of(engine), budget=PATIENT)
+
+
+@pytest.fixture
+def waiting_jobs(
+    postgres_waiting_jobs: Callable[[], Awaitable[Sequence[Job]]],
+) -> Callable[[], Awaitable[Sequence[Job]]]:
+    """Tell which jobs wait, as it is seen beside the pooler."""
+    return postgres_waiting_jobs
+
+
+class TestUnitsOfWork(test_unit_of_work.TestUnitOfWork):
+    pass
+
+
+class TestFavorites(test_favorites.TestFavorites):
+    pass
+
+
+class TestPendingFavorites(test_favorites.TestPendingFavorites):
+    pass
+
+
+class TestStoringProducts(test_products.TestStoringProducts):
+    pass
+
+
+class TestTheRightToAsk(test_products.TestTheRightToAsk):
+    pass
+
+
+class TestJobs(test_jobs.TestJobs):
+    pass
+
+
+async def look(uow: UnitOfWorkFactory) -> None:
+    async with uow() as work:
+        assert await work.customers.get(make.customer_id()) is None
+
+
+class TestSessions:
+    async def test_share_few_connections_to_the_server(
+        self, uow: UnitOfWorkFactory, database_url: str
+    ) -> None:
+        customers = [make.customer() for _ in range(60)]
+
+        async def add(number: int) -> None:
+            async with uow() as work:
+                await work.customers.add(customers[number])
+                assert await work.customers.get(customers[number].id) == customers[number]
+                await work.commit()
+
+        await asyncio.gather(*(add(number) for number in range(len(customers))))
+        with psycopg.connect(database_url) as direct:
+            (found,) = direct.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                " AND application_name = 'favorites'"
+            ).fetchone() or (0,)
+        assert 0 < found <= FEW
+
+    async def test_leave_nothing_prepared_on_them(
+        self, uow: UnitOfWorkFactory, engine: AsyncEngine
+    ) -> None:
+        for _ in range(3):
+            await asyncio.gather(*(look(uow) for _ in range(20)))
+        # A transaction each, all at once: every connection to the server tells of itself.
+        connections = [await engine.connect() for _ in range(FEW)]
+        try:
+            prepared = await asyncio.gather(
+                *(
+                    connection.execute(text("SELECT statement FROM pg_prepared_statements"))
+                    for connection in connections
+                )
+            )
+            assert [each.scalars().all() for each in prepared] == [[]] * FEW
+        finally:
+            for connection in connections:
+                await connection.close()
+
+    async def test_have_the_settings_of_the_configuration(self, engine: AsyncEngine) -> None:
+        names = ("statement_timeout", "idle_in_transaction_session_timeout", "jit")
+        async with engine.connect() as connection:
+            shown = [
+                (await connection.execute(text(f"SHOW {name}"))).scalar_one() for name in names
+            ]
+        assert shown == ["30s", "30s", "off"]
+        # Here they are longer, so that nothing fails because the machine is busy.
+        assert SHIPPED.read_text(encoding="utf-8").count(f"= {SHIPPED_MS};") == 2
+
+    async def test_do_not_keep_a_statement_that_takes_too_long(
+        self, pooler: Pooler, database_url: str, engine: AsyncEngine
+    ) -> None:
+        async with engine_behind(
+            pooler, database_url, patience=timedelta(milliseconds=300)
+        ) as impatient:
+            transaction = Transaction(sessions_of(impatient), budget=timedelta(milliseconds=300))
+            with pytest.raises(StorageUnavailable):
+                await transaction.sql(text("SELECT pg_sleep(3600) AS endless"))
+            await transaction.close()
+
+        async def ended() -> bool:
+            async with engine.connect() as connection:
+                running = await connection.execute(
+                    text(
+                        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active'"
+                        " AND pid <> pg_backend_pid() AND query LIKE '%AS endless%'"
+                    )
+                )
+                return bool(running.scalar_one() == 0)
+
+        await until(ended, what="the end of the statement on the server")
+
+    async def test_can_be_migrated(self, pooler: Pooler, new_database: Callable[..., str]) -> None:
+        url = new_database()
+        await asyncio.to_thread(upgrade, pooler.url(url))
+        async with engine_behind(pooler, url) as engine:
+            assert await schema_at_head(engine)
+
+
+class TestOutage:
+    async def test_of_the_pooler_is_over_when_it_is_back(
+        self, pooler: Pooler, uow: UnitOfWorkFactory
+    ) -> None:
+        await asyncio.gather(*(look(uow) for _ in range(20)))
+        pooler.kill()
+        try:
+            refused = await asyncio.gather(*(look(uow) for _ in range(20)), return_exceptions=True)
+            assert {type(each) for each in refused} == {StorageUnavailable}
+        finally:
+            pooler.start()
+        await asyncio.gather(*(look(uow) for _ in range(20)))
+
+    async def test_of_the_connections_to_the_server_is_over_at_once(
+        self, pooler: Pooler, uow: UnitOfWorkFactory, database_url: str
+    ) -> None:
+        await asyncio.gather(*(look(uow) for _ in range(20)))
+        with psycopg.connect(database_url, autocommit=True) as direct:
+            direct.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+        async def served() -> bool:
+            try:
+                await asyncio.gather(*(look(uow) for _ in range(20)))
+            except StorageUnavailable:
+                return False
+            return True
+
+        await until(served, what="being served again")
+
+
+class TestService:
+    async def test_serves_behind_it_and_outlives_it(
+        self, pooler: Pooler, new_database: Callable[..., str], tmp_path: Path
+    ) -> None:
+        database_url = new_database(migrated=True)
+        with running_service(
+            tmp_path,
+            pooler.url(database_url),
+            servers=(2,),
+            DATABASE_TRANSACTION_POOLER="true",
+            # Crowds are answered, however busy the machine is.
+            DATABASE_POOL_TIMEOUT="15",
+            REFRESH_LEASE="20",
+        ) as service:
+            product_id = service.store.new_product()
+            async with People(service, employ(database_url, [])) as people:
+                customers = [await people.customer() for _ in range(5)]
+                paths = ["/customers/me/favorites", f"/products/{product_id}", "/health/ready"]
+
+                async def statuses() -> set[int]:
+                    answers = await asyncio.gather(
+                        *(each.client.get(path) for each in customers for path in paths)
+                    )
+                    return {answer.status_code for answer in answers}
+
+                added = await asyncio.gather(
+                    *(
+                        each.client.put(f"/customers/me/favorites/{product_id}")
+                        for each in customers
+                    )
+                )
+                assert {answer.status_code for answer in added} == {201}
+                assert await statuses() == {200}
+                pooler.kill()
+                try:
+                    assert await statuses() == {503}
+                finally:
+                    pooler.start()
+
+                async def served() -> bool:
+                    return await statuses() == {200}
+
+                await until(served, what="being served again")
