@@ -36,9 +36,9 @@ def patient_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
 
 @asynccontextmanager
 async def postgres_lanes(database_url: str, *, size: int = 4) -> AsyncGenerator[Lanes]:
-    """Make lanes that wait as long as tests do."""
+    """Make lanes on a database that is waited for as long as tests do."""
     connect = connector(database_url, patience=PATIENT, statement_timeout=PATIENT)
-    lanes = Lanes(connect, size=size, patience=PATIENT)
+    lanes = Lanes(connect, size=size)
     try:
         yield lanes
     finally:

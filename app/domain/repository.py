@@ -510,6 +510,12 @@ class Lookups(ABC):
         """Return what is known of a product, as `ProductRepository.get` does."""
 
     @abstractmethod
+    async def find_favorite(
+        self, customer_id: CustomerId, product_id: ProductId
+    ) -> FavoriteItem | None:
+        """Return a favorite with its product, as `FavoriteRepository.get` does."""
+
+    @abstractmethod
     async def list_version(self, customer_id: CustomerId) -> ListVersion:
         """Return what a list of favorites depends on, as `FavoriteRepository.version` does."""
 

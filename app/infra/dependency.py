@@ -127,11 +127,10 @@ async def wire(
             trace=statement_trace(tracer, database_url(settings)),
         ),
         size=LANES,
-        patience=settings.database_pool_timeout,
         transaction_pooler=settings.database_transaction_pooler,
     )
-    lookups = PostgresLookups(lanes)
-    additions = PostgresAdditions(lanes)
+    lookups = PostgresLookups(lanes, patience=settings.database_pool_timeout)
+    additions = PostgresAdditions(lanes, patience=settings.database_pool_timeout)
     pool = cast("QueuePool", engine.pool)
     reader = _replica_engine(settings, tracer)
     replica = None if reader is None else Replica(reader, max_lag=settings.database_read_max_lag)

@@ -11,7 +11,7 @@ from app.domain.product import ProductId
 from app.domain.repository import Additions, Lookups, UnitOfWorkFactory
 from app.infra.postgres.lookup.additions import PostgresAdditions
 from app.infra.postgres.lookup.lookups import PostgresLookups
-from tests.database import postgres_lanes
+from tests.database import PATIENT, postgres_lanes
 from tests.double.additions import UnitAdditions
 from tests.double.lookups import UnitLookups
 from tests.double.storage import InMemoryStorage
@@ -35,7 +35,7 @@ async def lookups(
         yield UnitLookups(uow)
         return
     async with postgres_lanes(request.getfixturevalue("database_url")) as lanes:
-        lookups = PostgresLookups(lanes)
+        lookups = PostgresLookups(lanes, patience=PATIENT)
         yield lookups
         await lookups.aclose()
 
@@ -49,7 +49,7 @@ async def additions(
         yield UnitAdditions(uow)
         return
     async with postgres_lanes(request.getfixturevalue("database_url")) as lanes:
-        additions = PostgresAdditions(lanes)
+        additions = PostgresAdditions(lanes, patience=PATIENT)
         yield additions
         await additions.aclose()
 

@@ -48,6 +48,9 @@ async def expect_list(
     assert await lookups.list_newest(customer_id, limit=limit) == (version, page)
     assert await lookups.list_version(customer_id) == version
     assert await lookups.contains(customer_id, asked) == (version, frozenset(ids))
+    async with uow() as work:
+        alone = [await work.favorites.get(customer_id, each) for each in asked]
+    assert [await lookups.find_favorite(customer_id, each) for each in asked] == alone
     return ids
 
 

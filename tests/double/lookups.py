@@ -32,6 +32,13 @@ class UnitLookups(Lookups):
             return await work.products.get(product_id)
 
     @override
+    async def find_favorite(
+        self, customer_id: CustomerId, product_id: ProductId
+    ) -> FavoriteItem | None:
+        async with self.uow() as work:
+            return await work.favorites.get(customer_id, product_id)
+
+    @override
     async def list_version(self, customer_id: CustomerId) -> ListVersion:
         async with self.uow() as work:
             return await work.favorites.version(customer_id)

@@ -15,6 +15,7 @@ from tests.double.service import Service
 from tests.http.client import Headers, api_key, bearer, build, connect
 
 LIST = "/customers/me/favorites"
+ORDERED = f"{LIST}?sort=-favorited_at"
 TAGGED = [
     LIST,
     f"{LIST}?limit=1",
@@ -255,7 +256,7 @@ class TestTag:
         other = Service(catalog=service.catalog, storage=service.storage, clock=service.clock)
         other.use_cases = replace(service.use_cases, list_favorites=cast(Any, list_late))
         async with connect(build(other)) as slow:
-            before = await tag(slow, LIST, me)
-        response = await client.get(LIST, headers={**me, "If-None-Match": before})
+            before = await tag(slow, ORDERED, me)
+        response = await client.get(ORDERED, headers={**me, "If-None-Match": before})
         assert response.status_code == 200
         assert len(response.json()["items"]) == 2

@@ -77,7 +77,7 @@ async def processes(
             stack.push_async_callback(engine.dispose)
             tasks = TaskManager(limit=64, grace=timedelta(seconds=10))
             lanes = await stack.enter_async_context(postgres_lanes(database_url, size=2))
-            lookups = PostgresLookups(lanes)
+            lookups = PostgresLookups(lanes, patience=PATIENT)
             stack.push_async_callback(lookups.aclose)
             readers.append(
                 ProductReader(

@@ -1,10 +1,14 @@
 import asyncio
 from collections.abc import Collection, Mapping
 from contextvars import ContextVar
+from datetime import timedelta
 
 import pytest
 
+from app.domain.outcome import StorageUnavailable
 from app.infra.postgres.lookup.batch import Batch
+
+PATIENCE = timedelta(minutes=1)
 
 asker: ContextVar[str] = ContextVar("asker")
 
@@ -44,7 +48,7 @@ def oracle() -> Oracle:
 
 
 async def test_a_question_goes_alone_if_there_is_no_other(oracle: Oracle) -> None:
-    batch = Batch(oracle)
+    batch = Batch(oracle, patience=PATIENCE)
     answer = batch.ask(1)
     await turn()
     assert oracle.calls == [[1]]
@@ -53,7 +57,7 @@ async def test_a_question_goes_alone_if_there_is_no_other(oracle: Oracle) -> Non
 
 
 async def test_what_comes_meanwhile_goes_together(oracle: Oracle) -> None:
-    batch = Batch(oracle, at_once=1)
+    batch = Batch(oracle, patience=PATIENCE, at_once=1)
     answers = [batch.ask(1)]
     await turn()
     for number in (2, 3, 2):
@@ -68,7 +72,7 @@ async def test_what_comes_meanwhile_goes_together(oracle: Oracle) -> None:
 
 
 async def test_no_answer_is_older_than_its_question(oracle: Oracle) -> None:
-    batch = Batch(oracle, at_once=2)
+    batch = Batch(oracle, patience=PATIENCE, at_once=2)
     first = batch.ask(1)
     await turn()
     # The same question again: what is under way may have been read before.
@@ -81,7 +85,7 @@ async def test_no_answer_is_older_than_its_question(oracle: Oracle) -> None:
 
 
 async def test_calls_are_bounded_in_number_and_size(oracle: Oracle) -> None:
-    batch = Batch(oracle, at_once=2, most=3)
+    batch = Batch(oracle, patience=PATIENCE, at_once=2, most=3)
     answers = [batch.ask(number) for number in range(10)]
     await turn()
     assert [len(call) for call in oracle.calls] == [3, 3]
@@ -97,20 +101,20 @@ async def test_calls_are_bounded_in_number_and_size(oracle: Oracle) -> None:
 async def test_a_failure_is_that_of_all_who_shared_the_call_and_of_nobody_else(
     oracle: Oracle,
 ) -> None:
-    batch = Batch(oracle, at_once=1)
+    batch = Batch(oracle, patience=PATIENCE, at_once=1)
     together = [batch.ask(1), batch.ask(2)]
     await turn()
     later = batch.ask(3)
-    oracle.release(0, OSError("gone"))
+    oracle.release(0, LookupError("wrong"))
     await turn()
     oracle.release(1)
     results = await asyncio.gather(*together, return_exceptions=True)
-    assert [type(each) for each in results] == [OSError, OSError]
+    assert [type(each) for each in results] == [LookupError, LookupError]
     assert await later == 6
 
 
 async def test_who_stops_waiting_disturbs_nobody(oracle: Oracle) -> None:
-    batch = Batch(oracle)
+    batch = Batch(oracle, patience=PATIENCE)
     gone, stays = batch.ask(1), batch.ask(1)
     await turn()
     gone.cancel()
@@ -119,7 +123,7 @@ async def test_who_stops_waiting_disturbs_nobody(oracle: Oracle) -> None:
 
 
 async def test_a_call_belongs_to_who_has_waited_longest(oracle: Oracle) -> None:
-    batch = Batch(oracle, at_once=1)
+    batch = Batch(oracle, patience=PATIENCE, at_once=1)
 
     async def ask(name: str, number: int) -> int:
         asker.set(name)
@@ -136,8 +140,26 @@ async def test_a_call_belongs_to_who_has_waited_longest(oracle: Oracle) -> None:
     assert oracle.askers == ["first", "second"]
 
 
+async def test_nobody_waits_longer_than_there_is_patience(oracle: Oracle) -> None:
+    loop = asyncio.get_running_loop()
+    batch = Batch(oracle, patience=timedelta(milliseconds=50), at_once=1)
+    began = loop.time()
+    answers = [batch.ask(1)]
+    await turn()
+    # Neither what is under way, nor what waits behind it.
+    answers.append(batch.ask(2))
+    results = await asyncio.gather(*answers, return_exceptions=True)
+    assert [type(each) for each in results] == [StorageUnavailable] * 2
+    # After that it goes on.
+    assert loop.time() - began >= 0.05
+    later = batch.ask(3)
+    await turn()
+    oracle.release(-1)
+    assert await later == 6
+
+
 async def test_closing_gives_up_what_is_under_way(oracle: Oracle) -> None:
-    batch = Batch(oracle)
+    batch = Batch(oracle, patience=PATIENCE)
     answer = batch.ask(1)
     await turn()
     await batch.aclose()

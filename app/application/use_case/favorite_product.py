@@ -50,12 +50,9 @@ class FavoriteProduct:
         :raises FavoritesFull: if the customer has as many favorites as there may be
         :raises TooManyPending: if it had to wait and too many of the customer's do already
         """
-        _, present = await self.lookups.contains(customer_id, [product_id])
-        if present:
-            async with self.uow() as work:
-                known = await work.favorites.get(customer_id, product_id)
-            if known is not None and known.favorite.rejected_at is None:
-                return Favorited(item=known, created=False)
+        known = await self.lookups.find_favorite(customer_id, product_id)
+        if known is not None and known.favorite.rejected_at is None:
+            return Favorited(item=known, created=False)
         try:
             # What is asked goes on when we stop waiting, and the job finds the answer.
             async with asyncio.timeout(self.patience.total_seconds()):

@@ -1,4 +1,5 @@
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from typing import TypeAlias
 
 from typing_extensions import override
@@ -21,9 +22,10 @@ class PostgresAdditions(Additions):
     the locks of products that are popular one after the other and not each from the other.
     """
 
-    def __init__(self, lanes: Lanes) -> None:
+    def __init__(self, lanes: Lanes, *, patience: timedelta) -> None:
+        """Prepare additions that are made within `patience`, or not acknowledged."""
         self._lanes = lanes
-        self._batch = Batch(self._add_all)
+        self._batch = Batch(self._add_all, patience=patience)
 
     @override
     async def add(self, favorite: Favorite, *, at_most: int) -> bool | None:

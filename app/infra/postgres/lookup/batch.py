@@ -4,7 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from contextvars import copy_context
+from datetime import timedelta
 from typing import Generic, TypeVar
+
+from app.domain.outcome import StorageUnavailable
+from app.infra.postgres.failure import RETRY_AFTER, storage_failures
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -19,21 +23,27 @@ class Batch(Generic[K, V]):
     is asked of the database after that, never before: an answer is as new as one of one's own.
 
     `ask_all` returns an answer for every key; what it raises is raised to all who asked. At most
-    `at_once` calls of it are under way, each with at most `most` keys.
+    `at_once` calls of it are under way, each with at most `most` keys. Nobody waits longer than
+    `patience`, however many come before: what has not been answered when the first of them has
+    waited that long is `StorageUnavailable` to all of them.
     """
 
     def __init__(
         self,
         ask_all: Callable[[Collection[K]], Awaitable[Mapping[K, V]]],
         *,
+        patience: timedelta,
         at_once: int = 2,
         most: int = 100,
     ) -> None:
         self._ask_all = ask_all
+        self._patience_s = patience.total_seconds()
         self._at_once = at_once
         self._most = most
         self._waiting: dict[K, list[asyncio.Future[V]]] = {}
         self._context = copy_context()
+        self._deadline = 0.0
+        self._expiry: asyncio.TimerHandle | None = None
         self._beginning = False
         # Strong references: the event loop's own are weak.
         self._workers: set[asyncio.Task[None]] = set()
@@ -44,19 +54,33 @@ class Batch(Generic[K, V]):
         answer: asyncio.Future[V] = loop.create_future()
         if not self._waiting:
             self._context = copy_context()
+            self._deadline = loop.time() + self._patience_s
         self._waiting.setdefault(key, []).append(answer)
-        self._begin(loop)
+        if not self._begin(loop) and self._expiry is None:
+            self._expiry = loop.call_at(self._deadline, self._expire)
         return answer
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._beginning or len(self._workers) >= self._at_once:
-            return
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Begin to answer what waits; tell whether somebody is about to."""
+        if self._beginning:
+            return True
+        if len(self._workers) >= self._at_once:
+            return False
         self._beginning = True
         # It begins when everything that has arrived by now has been read; what it does belongs to
         # the request that has waited for it longest.
         worker = loop.create_task(self._work(), name="lookup", context=self._context)
         self._workers.add(worker)
         worker.add_done_callback(self._ended)
+        return True
+
+    def _expire(self) -> None:
+        self._expiry = None
+        waiting, self._waiting = self._waiting, {}
+        for answer in _open(waiting):
+            answer.set_exception(
+                StorageUnavailable("The database takes too long", retry_after=RETRY_AFTER)
+            )
 
     def _ended(self, worker: "asyncio.Task[None]") -> None:
         self._workers.discard(worker)
@@ -65,10 +89,13 @@ class Batch(Generic[K, V]):
 
     async def _work(self) -> None:
         self._beginning = False
-        taken = self._take()
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        deadline, taken = self._deadline, self._take()
         if self._waiting:
             self._begin(asyncio.get_running_loop())
-        await self._answer(taken)
+        await self._answer(taken, deadline)
 
     def _take(self) -> Mapping[K, list["asyncio.Future[V]"]]:
         if len(self._waiting) <= self._most:
@@ -76,9 +103,11 @@ class Batch(Generic[K, V]):
             return taken
         return {key: self._waiting.pop(key) for key in list(self._waiting)[: self._most]}
 
-    async def _answer(self, asked: Mapping[K, list["asyncio.Future[V]"]]) -> None:
+    async def _answer(self, asked: Mapping[K, list["asyncio.Future[V]"]], deadline: float) -> None:
         try:
-            found = await self._ask_all(asked.keys())
+            with storage_failures():
+                async with asyncio.timeout_at(deadline):
+                    found = await self._ask_all(asked.keys())
         except BaseException as error:
             for answer in _open(asked):
                 if isinstance(error, Exception):

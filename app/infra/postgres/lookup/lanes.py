@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from datetime import timedelta
 from typing import Any
 
 from app.domain.outcome import StorageUnavailable
@@ -14,9 +13,9 @@ class Lanes:
     """
     At most `size` connections, each for one statement at a time; they are made when needed.
 
-    A statement ends within `patience`. With a `transaction_pooler` each is put into a transaction,
-    which is what such a pooler keeps together. A connection on which anything went wrong is
-    dropped: what it has still to say belongs to nobody.
+    Whoever asks sees to it that it ends in time (`Batch`). With a `transaction_pooler` each
+    statement is put into a transaction, which is what such a pooler keeps together. A connection
+    on which anything went wrong is dropped: what it has still to say belongs to nobody.
     """
 
     def __init__(
@@ -24,12 +23,10 @@ class Lanes:
         connect: Callable[[], Awaitable[Any]],
         *,
         size: int,
-        patience: timedelta,
         transaction_pooler: bool = False,
     ) -> None:
         self._connect = connect
         self._transaction_pooler = transaction_pooler
-        self._patience_s = patience.total_seconds()
         self._free = asyncio.Semaphore(size)
         self._idle: list[Any] = []
         self._busy = 0
@@ -43,7 +40,7 @@ class Lanes:
         """
         Run a statement, and return its rows.
 
-        :raises StorageUnavailable: if the database cannot be reached or takes too long
+        :raises StorageUnavailable: if the database cannot be reached
         """
         async with self._lane() as connection:
             transaction = connection.transaction() if self._transaction_pooler else nullcontext()
@@ -68,9 +65,8 @@ class Lanes:
             connection = None
             try:
                 with storage_failures():
-                    async with asyncio.timeout(self._patience_s):
-                        connection = self._waiting() or await self._connect()
-                        yield connection
+                    connection = self._waiting() or await self._connect()
+                    yield connection
             except BaseException:
                 if connection is not None:
                     connection.terminate()

@@ -1,5 +1,5 @@
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -52,6 +52,14 @@ _NEWEST = f"""
         LIMIT q.most
     ) AS f ON true
     ORDER BY q.n, f.favorited_at DESC, f.product_id DESC"""  # noqa: S608 - constants
+_FAVORITES = """
+    SELECT q.n, 0, 0, f.product_id, f.favorited_at, f.rejected_at, p.xmin,
+        f.snapshot_title, f.snapshot_price::text, f.snapshot_image,
+        f.snapshot_rate::text, f.snapshot_rating_count
+    FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS q (customer_id, product_id, n)
+    JOIN favorites AS f ON f.customer_id = q.customer_id AND f.product_id = q.product_id
+    LEFT JOIN products_cache AS p
+        ON p.product_id = f.product_id AND p.fetched_at IS NOT NULL"""
 _CONTAINED = f"""
     SELECT q.n, coalesce(l.version, 0), {_CATALOG_VERSION}, ARRAY(
         SELECT product_id FROM favorites
@@ -66,15 +74,17 @@ class PostgresLookups(Lookups):
     The lookups of one process; those that come together share a statement.
     """
 
-    def __init__(self, lanes: Lanes) -> None:
+    def __init__(self, lanes: Lanes, *, patience: timedelta) -> None:
+        """Prepare lookups that are answered within `patience`, or not at all."""
         self._lanes = lanes
         self._copies = Copies(lanes.fetch)
         self._snapshots = _Snapshots()
-        self._principals = Batch(self._find_principals)
-        self._products = Batch(self._find_products)
-        self._versions = Batch(self._list_versions)
-        self._lists = Batch(self._list_all_newest, most=_LIST_MOST)
-        self._contained = Batch(self._find_contained)
+        self._principals = Batch(self._find_principals, patience=patience)
+        self._products = Batch(self._find_products, patience=patience)
+        self._favorites = Batch(self._find_favorites, patience=patience)
+        self._versions = Batch(self._list_versions, patience=patience)
+        self._lists = Batch(self._list_all_newest, patience=patience, most=_LIST_MOST)
+        self._contained = Batch(self._find_contained, patience=patience)
 
     @override
     async def find_principal(
@@ -107,6 +117,28 @@ class PostgresLookups(Lookups):
         return {product_id: copies.get(product_id) for product_id in asked}
 
     @override
+    async def find_favorite(
+        self, customer_id: CustomerId, product_id: ProductId
+    ) -> FavoriteItem | None:
+        return await self._favorites.ask((customer_id, product_id))
+
+    async def _find_favorites(
+        self, asked: Collection[tuple[CustomerId, ProductId]]
+    ) -> Mapping[tuple[CustomerId, ProductId], FavoriteItem | None]:
+        keys = list(asked)
+        rows = await self._lanes.fetch(
+            _FAVORITES, [key[0] for key in keys], [key[1] for key in keys]
+        )
+        copies = await self._copies_of(rows)
+        found = {keys[row[0] - 1]: row for row in rows}
+        return {
+            key: self._item(key[0], found[key], copies) if key in found else None for key in keys
+        }
+
+    async def _copies_of(self, rows: Sequence[Any]) -> Mapping[int, Copy]:
+        return await self._copies.resolve({row[3]: row[6] for row in rows if row[6] is not None})
+
+    @override
     async def list_version(self, customer_id: CustomerId) -> ListVersion:
         return await self._versions.ask(customer_id)
 
@@ -129,8 +161,7 @@ class PostgresLookups(Lookups):
         rows = await self._lanes.fetch(
             _NEWEST, [key[0] for key in keys], [key[1] + 1 for key in keys]
         )
-        versions = {row[3]: row[6] for row in rows if row[6] is not None}
-        copies = await self._copies.resolve(versions)
+        copies = await self._copies_of(rows)
         by_list: list[list[Any]] = [[] for _ in keys]
         for row in rows:
             by_list[row[0] - 1].append(row)
@@ -191,6 +222,7 @@ class PostgresLookups(Lookups):
         for batch in (
             self._principals,
             self._products,
+            self._favorites,
             self._versions,
             self._lists,
             self._contained,
