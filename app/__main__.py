@@ -31,6 +31,7 @@ from app.infra.dependency import (
     job_worker,
     wire,
 )
+from app.infra.http.connection import ConnectionLimits
 from app.infra.http.server import ServeError, ServeOptions, serve_api
 from app.infra.jobs.queue import JobDesk, JobNotRetryable, JobView, job_desk
 from app.infra.logger import configure_logging
@@ -109,6 +110,13 @@ def serve(
         workers=1 if reload else workers or settings.workers,
         reload_dir="app" if reload else None,
         grace=settings.shutdown_grace,
+        limits=ConnectionLimits(
+            head=settings.head_timeout,
+            body=settings.body_timeout,
+            reading=settings.read_timeout,
+            keep_alive=settings.keep_alive,
+            connections=settings.max_connections,
+        ),
     )
     # The processes of one server share its cores.
     os.environ[WORKERS_VARIABLE] = str(options.workers)

@@ -260,6 +260,16 @@ class Settings(BaseSettings):
     """Whether `/docs`, `/redoc` and `/openapi.json` are served."""
     max_body_bytes: Annotated[int, Field(ge=1024, le=16 * 1024**2)] = 64 * 1024
     """The largest request body, in bytes."""
+    head_timeout: Duration = timedelta(seconds=10)
+    """How long the head of a request may take, counted from its first byte or the connection."""
+    body_timeout: Duration = timedelta(seconds=30)
+    """How long the body of a request may take after its head."""
+    read_timeout: Duration = timedelta(seconds=10)
+    """How long an answer may lie unread, without a byte of it being taken."""
+    keep_alive: Duration = timedelta(seconds=5)
+    """How long a connection is kept without a request."""
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Connections of each process; beyond them the idle make room, or newcomers get 503."""
 
     # Database
 
