@@ -89,8 +89,9 @@ def serve(
     """
     Serve the API until SIGTERM or Ctrl-C.
 
-    On SIGTERM no connection is accepted any more, requests under way are finished
-    (SHUTDOWN_GRACE), and the exit status is 0. A worker process that dies is replaced.
+    On SIGTERM it is not ready any more; after DRAIN_DELAY no connection is accepted, requests
+    under way are finished (SHUTDOWN_GRACE), and the exit status is 0. A worker process that dies
+    is replaced.
 
     Examples:
 
@@ -110,6 +111,7 @@ def serve(
         workers=1 if reload else workers or settings.workers,
         reload_dir="app" if reload else None,
         grace=settings.shutdown_grace,
+        drain=settings.drain_delay,
         limits=ConnectionLimits(
             head=settings.head_timeout,
             body=settings.body_timeout,

@@ -94,6 +94,12 @@ def _positive(value: timedelta) -> timedelta:
     return value
 
 
+def _not_negative(value: timedelta) -> timedelta:
+    if not timedelta(0) <= value <= timedelta(hours=1):
+        raise ValueError("has to be from 0 seconds to one hour")
+    return value
+
+
 def _at_most_a_second(value: timedelta) -> timedelta:
     if value > timedelta(seconds=1):
         raise ValueError("has to be at most 1 second: sign-outs take effect within it")
@@ -256,6 +262,10 @@ class Settings(BaseSettings):
     """Processes that serve the API."""
     shutdown_grace: Duration = timedelta(seconds=25)
     """How long requests and work under way may take after SIGTERM."""
+    drain_delay: Annotated[timedelta, BeforeValidator(_seconds), AfterValidator(_not_negative)] = (
+        timedelta(0)
+    )
+    """How long, after SIGTERM, newcomers are still served, while `/health/ready` is 503."""
     docs_enabled: bool = True
     """Whether `/docs`, `/redoc` and `/openapi.json` are served."""
     max_body_bytes: Annotated[int, Field(ge=1024, le=16 * 1024**2)] = 64 * 1024

@@ -31,6 +31,7 @@ if sys.platform != "win32":
 logger = logging.getLogger(__name__)
 
 BACKLOG = 2048
+TICK_S = 0.1
 # What a process opens besides connections to clients: databases, the catalog, files, pipes.
 OTHER_FILES = 1000
 
@@ -45,7 +46,8 @@ class ServeOptions:
     How to serve.
 
     `factory` is where the application is made, as `module:function`, because each process makes
-    its own. After SIGTERM requests under way have `grace` to finish.
+    its own. After SIGTERM everybody is served as before for `drain`, except that the service is
+    not ready any more; then nobody is let in, and requests under way have `grace` to finish.
     """
 
     factory: str
@@ -53,6 +55,7 @@ class ServeOptions:
     port: int
     workers: int
     grace: timedelta
+    drain: timedelta = timedelta(0)
     limits: ConnectionLimits = field(default_factory=ConnectionLimits)
     reload_dir: str | None = None
 
@@ -60,7 +63,14 @@ class ServeOptions:
 class ServerConfig(uvicorn.Config):
     """What uvicorn wants to know, and what it does not."""
 
-    def __init__(self, app: str | ASGIApp, *, limits: ConnectionLimits, **others: Any) -> None:
+    def __init__(
+        self,
+        app: str | ASGIApp,
+        *,
+        limits: ConnectionLimits,
+        drain: timedelta = timedelta(0),
+        **others: Any,
+    ) -> None:
         super().__init__(
             app,
             http=BoundedHttpProtocol,
@@ -68,6 +78,7 @@ class ServerConfig(uvicorn.Config):
             **others,
         )
         self.limits = limits
+        self.drain = drain
 
 
 class GracefulServer(uvicorn.Server):
@@ -78,6 +89,7 @@ class GracefulServer(uvicorn.Server):
     request already.
     """
 
+    config: ServerConfig
     server_state: Connections
 
     def __init__(self, config: ServerConfig) -> None:
@@ -91,6 +103,7 @@ class GracefulServer(uvicorn.Server):
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._drain()
         # A duplicate goes on listening while the loop lets go of the original.
         listeners = [each.dup() for each in sockets or ()]
         for server in self.servers:
@@ -100,6 +113,24 @@ class GracefulServer(uvicorn.Server):
             await loop.connect_accepted_socket(self._protocol, connection)
         await super().shutdown(sockets)
         self.server_state.unwatch()
+
+    @override
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.started:
+            # At once: the loop looks for the wish to stop a few times a second only.
+            self.lifespan.state["draining"] = True
+        super().handle_exit(sig, frame)
+
+    async def _drain(self) -> None:
+        """Serve on until whoever sends requests here has had the time to see that we stop."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + self.config.drain.total_seconds()
+        ticks = 0
+        while clock() < end and not self.force_exit:
+            await asyncio.sleep(TICK_S)
+            # It keeps the header Date right.
+            ticks += 1
+            await self.on_tick(ticks)
 
     def _protocol(self) -> BoundedHttpProtocol:
         return BoundedHttpProtocol(
@@ -153,6 +184,7 @@ def serve_api(options: ServeOptions) -> None:
     config = ServerConfig(
         options.factory,
         limits=options.limits,
+        drain=options.drain,
         factory=True,
         host=options.host,
         port=options.port,
