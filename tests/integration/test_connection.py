@@ -253,14 +253,18 @@ class TestPatience:
                 answer.read()
 
     @hurried(reading=0.5)
-    async def test_lasts_while_an_answer_is_read(self, port: int) -> None:
-        async with connected(port) as (reader, writer):
-            writer.write(GET_LARGE)
-            size = 0
-            while size < LARGE:
-                size += len(await reader.read(2**16))
-                # Slowly enough for many looks.
-                await asyncio.sleep(0.003)
+    async def test_lasts_while_an_answer_is_read(self, port: int, state: Connections) -> None:
+        with socket.socket() as client:
+            # So that the server's system holds what is on its way, and is told of each piece.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            client.connect(("127.0.0.1", port))
+            client.sendall(GET_LARGE)
+            await until(lambda: state.total_requests == 1)
+            for _ in range(150):
+                # So slowly that the server is not asked for more between many looks.
+                assert client.recv(4096)
+                await asyncio.sleep(0.01)
+            assert len(state.connections) == 1
 
 
 class TestConnections:

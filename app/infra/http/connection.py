@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import struct
+import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -26,6 +27,10 @@ from app.infra.http.problem import (
     problem_response,
     status_of,
 )
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 logger = logging.getLogger(__name__)
 
@@ -216,7 +221,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _awaits(self) -> tuple[Awaited | None, object]:
         """Return what is awaited, and what stays the same for as long as it is awaited in vain."""
         if unread := self.transport.get_write_buffer_size():
-            return Awaited.READING, (self._reads, unread)
+            return Awaited.READING, (self._reads, unread, self._unacknowledged())
         if self._refused or self.transport.is_closing() or self.flow.read_paused:
             return None, None
         if self._idle():
@@ -227,6 +232,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.cycle.more_body and not self.cycle.waiting_for_100_continue:
             return Awaited.BODY, self.cycle
         return None, None
+
+    def _unacknowledged(self) -> int:
+        """Return how many bytes the system keeps for a client that has not confirmed them."""
+        if sys.platform != "linux":
+            return 0
+        # We are asked for more only when a good part of what may be megabytes is through.
+        peer: socket.socket = self.transport.get_extra_info("socket")
+        count = fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, bytes(4))
+        return int.from_bytes(count, sys.byteorder)
 
     def _patience_s(self, awaited: Awaited) -> float:
         # Somebody who has just connected wants to ask something.
