@@ -1,4 +1,5 @@
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -9,6 +10,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+
+from app.infra.http.connection import ConnectionLimits
+from app.infra.http.server import OTHER_FILES
 
 ROOT = Path(__file__).parents[2]
 SECOND_OF_WORK = """
@@ -81,6 +85,20 @@ class TestServeApi:
             process.send_signal(number)
             assert (begun + response.read()).startswith(b"begun finished")
             assert process.wait(timeout=30) == 0
+            connection.close()
+
+    def test_may_open_as_many_files_as_it_may_have_connections(self, tmp_path: Path) -> None:
+        ours = resource.getrlimit(resource.RLIMIT_NOFILE)
+        hard = ours[1]
+        # What is usual, and inherited.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, ours[0]), hard))
+        with program(tmp_path, workers=1) as (process, port):
+            resource.setrlimit(resource.RLIMIT_NOFILE, ours)
+            connection = begin_request(process, port)
+            soft, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+            wanted = 2 * ConnectionLimits().connections + OTHER_FILES
+            assert soft == (wanted if hard == resource.RLIM_INFINITY else min(hard, wanted))
+            connection.getresponse().read()
             connection.close()
 
     def test_replaces_a_worker_that_died(self, tmp_path: Path) -> None:

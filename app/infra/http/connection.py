@@ -239,7 +239,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return 0
         # We are asked for more only when a good part of what may be megabytes is through.
         peer: socket.socket = self.transport.get_extra_info("socket")
-        count = fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, bytes(4))
+        try:
+            count = fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, bytes(4))
+        except OSError:
+            # Closed in this very moment.
+            return 0
         return int.from_bytes(count, sys.byteorder)
 
     def _patience_s(self, awaited: Awaited) -> float:
