@@ -29,8 +29,11 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 
 FROM python:3.13-slim AS runtime
+# Nothing is installed from here on, by us or by anybody else.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent \
-        --shell /usr/sbin/nologin favorites
+        --shell /usr/sbin/nologin favorites \
+    && python -m pip uninstall --yes --quiet --root-user-action=ignore pip \
+    && rm -r "$(python -c 'import ensurepip, os; print(os.path.dirname(ensurepip.__file__))')"
 # Bytecode is made here: the root file system is meant to be mounted read-only.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -31,6 +31,7 @@ from app.infra.dependency import (
     job_worker,
     wire,
 )
+from app.infra.http.connection import ConnectionLimits
 from app.infra.http.server import ServeError, ServeOptions, serve_api
 from app.infra.jobs.outcome import JobNotRetryable
 from app.infra.logger import configure_logging
@@ -90,8 +91,9 @@ def serve(
     """
     Serve the API until SIGTERM or Ctrl-C.
 
-    On SIGTERM no connection is accepted any more, requests under way are finished
-    (SHUTDOWN_GRACE), and the exit status is 0. A worker process that dies is replaced.
+    On SIGTERM it is not ready any more; after DRAIN_DELAY no connection is accepted, requests
+    under way are finished (SHUTDOWN_GRACE), and the exit status is 0. A worker process that dies
+    is replaced.
 
     Examples:
 
@@ -111,6 +113,14 @@ def serve(
         workers=1 if reload else workers or settings.workers,
         reload_dir="app" if reload else None,
         grace=settings.shutdown_grace,
+        drain=settings.drain_delay,
+        limits=ConnectionLimits(
+            head=settings.head_timeout,
+            body=settings.body_timeout,
+            reading=settings.read_timeout,
+            keep_alive=settings.keep_alive,
+            connections=settings.max_connections,
+        ),
     )
     # The processes of one server share its cores.
     os.environ[WORKERS_VARIABLE] = str(options.workers)

@@ -94,6 +94,12 @@ def _positive(value: timedelta) -> timedelta:
     return value
 
 
+def _not_negative(value: timedelta) -> timedelta:
+    if not timedelta(0) <= value <= timedelta(hours=1):
+        raise ValueError("has to be from 0 seconds to one hour")
+    return value
+
+
 def _at_most_a_second(value: timedelta) -> timedelta:
     if value > timedelta(seconds=1):
         raise ValueError("has to be at most 1 second: sign-outs take effect within it")
@@ -256,10 +262,24 @@ class Settings(BaseSettings):
     """Processes that serve the API."""
     shutdown_grace: Duration = timedelta(seconds=25)
     """How long requests and work under way may take after SIGTERM."""
+    drain_delay: Annotated[timedelta, BeforeValidator(_seconds), AfterValidator(_not_negative)] = (
+        timedelta(0)
+    )
+    """How long, after SIGTERM, newcomers are still served, while `/health/ready` is 503."""
     docs_enabled: bool = True
     """Whether `/docs`, `/redoc` and `/openapi.json` are served."""
     max_body_bytes: Annotated[int, Field(ge=1024, le=16 * 1024**2)] = 64 * 1024
     """The largest request body, in bytes."""
+    head_timeout: Duration = timedelta(seconds=10)
+    """How long the head of a request may take, counted from its first byte or the connection."""
+    body_timeout: Duration = timedelta(seconds=30)
+    """How long the body of a request may take after its head."""
+    read_timeout: Duration = timedelta(seconds=10)
+    """How long an answer may lie unread, without a byte of it being taken."""
+    keep_alive: Duration = timedelta(seconds=5)
+    """How long a connection is kept without a request."""
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Connections of each process; beyond them the idle make room, or newcomers get 503."""
 
     # Database
 

@@ -131,7 +131,7 @@ def _tail(log: IO[bytes]) -> str:
     return "\n".join(f"  {line}" for line in lines[-20:])
 
 
-def make_venv(place: Path) -> None:
+def make_venv(place: Path, *options: str) -> None:
     """Make an empty environment, in place of whatever is there.
 
     :raises InstallError: if this Python cannot
@@ -140,7 +140,7 @@ def make_venv(place: Path) -> None:
         place.unlink()
     shutil.rmtree(place, ignore_errors=True)
     base = getattr(sys, "_base_executable", None) or sys.executable
-    run([base, "-I", "-m", "venv", place], what=f"Making {place.name}")
+    run([base, "-I", "-m", "venv", *options, place], what=f"Making {place.name}")
 
 
 def pip(place: Path) -> list[str | Path]:
@@ -157,23 +157,27 @@ def pip(place: Path) -> list[str | Path]:
 
 def ensure_poetry() -> None:
     """Have the pinned Poetry in its own place."""
-    stamp = fingerprint(
-        lock="\n".join(POETRY_REQUIREMENTS).encode(), python=sys.version, place=POETRY
-    )
-    if read_stamp(POETRY) == stamp:
+    ensure_tools(POETRY, POETRY_REQUIREMENTS)
+
+
+def ensure_tools(place: Path, requirements: Sequence[str]) -> None:
+    """Have pinned tools in a place of their own, which is named after them."""
+    stamp = fingerprint(lock="\n".join(requirements).encode(), python=sys.version, place=place)
+    if read_stamp(place) == stamp:
         return
-    say(f"Installing {POETRY_REQUIREMENTS[0].replace('==', ' ')} into .local/poetry")
-    make_venv(POETRY)
-    run([*pip(POETRY), "install", *POETRY_REQUIREMENTS], what="Installing Poetry")
-    write_stamp(POETRY, stamp)
+    say(f"Installing {requirements[0].replace('==', ' ')} into .local/{place.name}")
+    make_venv(place)
+    run([*pip(place), "install", *requirements], what=f"Installing {place.name}")
+    write_stamp(place, stamp)
 
 
-def export(target: Path) -> str:
-    """Write the whole lock as requirements with hashes, and return them."""
+def export(target: Path, *groups: str) -> str:
+    """Write the lock, or some of its groups, as requirements with hashes, and return them."""
     run(
         [
             *(POETRY / "bin" / "python", "-I", "-m", "poetry", "export", "--no-interaction"),
-            *("--all-groups", "--format", "requirements.txt", "--output", target),
+            *(groups or ("--all-groups",)),
+            *("--format", "requirements.txt", "--output", target),
         ],
         what="Reading poetry.lock",
     )

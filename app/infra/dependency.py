@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from app.infra.jobs.worker import JobWorker
     from app.infra.redis.hot_products import RedisHotProducts
 
-LANES = 4
-"""Connections of one process for lookups, besides those of units of work."""
+LANES_MOST = 4
+"""Connections of one process for what shares statements, at the most a third of all."""
 
 BACKGROUND_TASKS = 256
 """Calls of the catalog that are under way or waited for in one process, at the most."""
@@ -110,9 +110,10 @@ async def wire(
     clock = partial(datetime.now, UTC)
     keys = _signing_keys(settings)
     catalog_options = _catalog_options(settings)
+    side_by_side = max(1, min(LANES_MOST, settings.database_pool_size // 3))
     engine = create_engine(
         database_url(settings),
-        pool_size=settings.database_pool_size,
+        pool_size=max(1, settings.database_pool_size - side_by_side),
         patience=settings.database_pool_timeout,
         statement_timeout=settings.database_pool_timeout,
         transaction_pooler=settings.database_transaction_pooler,
@@ -126,7 +127,7 @@ async def wire(
             transaction_pooler=settings.database_transaction_pooler,
             trace=statement_trace(tracer, database_url(settings)),
         ),
-        size=LANES,
+        size=side_by_side,
         transaction_pooler=settings.database_transaction_pooler,
     )
     lookups = PostgresLookups(lanes, patience=settings.database_pool_timeout)
@@ -158,7 +159,7 @@ async def wire(
             metrics.hashing_queue: lambda: hashing.queue_depth,
             metrics.replica_usable: lambda: float(replica is not None and replica.usable),
             metrics.connections_in_use: lambda: pool.checkedout() + lanes.in_use,
-            metrics.connections_limit: lambda: settings.database_pool_size + LANES,
+            metrics.connections_limit: lambda: settings.database_pool_size,
         }
     )
     try:

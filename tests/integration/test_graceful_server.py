@@ -5,12 +5,12 @@ import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
-import uvicorn
 import uvloop
 from starlette.responses import PlainTextResponse
 
-from app.infra.http import server as module
-from app.infra.http.server import BoundedHttpProtocol, GracefulServer
+from app.infra.http import connection as module
+from app.infra.http.connection import ConnectionLimits
+from app.infra.http.server import GracefulServer, ServerConfig
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 0\r\n\r\n"
 
@@ -19,8 +19,11 @@ def serving(test: Callable[[GracefulServer, socket.socket], Awaitable[None]]) ->
     """Run a test beside a server that serves."""
 
     async def run() -> None:
-        config = uvicorn.Config(
-            PlainTextResponse("served"), http=BoundedHttpProtocol, lifespan="off", log_config=None
+        config = ServerConfig(
+            PlainTextResponse("served"),
+            limits=ConnectionLimits(),
+            lifespan="off",
+            log_config=None,
         )
         config.load()
         server = GracefulServer(config)

@@ -1,21 +1,17 @@
-import asyncio
-import json
 import os
+import resource
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
-import uvicorn
-from starlette.types import Receive, Scope, Send
-from uvicorn.server import ServerState
 
-from app.infra.http.server import HEAD_MAX_BYTES, BoundedHttpProtocol
+from app.infra.http.connection import ConnectionLimits
+from app.infra.http.server import OTHER_FILES
 from development.port import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +86,20 @@ class TestServeApi:
             assert process.wait(timeout=30) == 0
             connection.close()
 
+    def test_may_open_as_many_files_as_it_may_have_connections(self, tmp_path: Path) -> None:
+        ours = resource.getrlimit(resource.RLIMIT_NOFILE)
+        hard = ours[1]
+        # What is usual, and inherited.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, ours[0]), hard))
+        with program(tmp_path, workers=1) as (process, port):
+            resource.setrlimit(resource.RLIMIT_NOFILE, ours)
+            connection = begin_request(process, port)
+            soft, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+            wanted = 2 * ConnectionLimits().connections + OTHER_FILES
+            assert soft == (wanted if hard == resource.RLIM_INFINITY else min(hard, wanted))
+            connection.getresponse().read()
+            connection.close()
+
     def test_replaces_a_worker_that_died(self, tmp_path: Path) -> None:
         with program(tmp_path, workers=1 + 1) as (process, port):
             connection = begin_request(process, port)
@@ -103,117 +113,3 @@ class TestServeApi:
                 connection.close()
             process.terminate()
             assert process.wait(timeout=30) == 0
-
-
-async def accept(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer any request once its body is there."""
-    assert scope["type"] == "http"
-    while (await receive()).get("more_body"):
-        pass
-    await send({"type": "http.response.start", "status": 204, "headers": []})
-    await send({"type": "http.response.body"})
-
-
-@pytest.fixture
-def state() -> ServerState:
-    """Return the connections of our protocol."""
-    return ServerState()
-
-
-@pytest_asyncio.fixture
-async def port(state: ServerState) -> AsyncGenerator[int]:
-    """Return where our protocol is spoken."""
-    config = uvicorn.Config(
-        accept, http=BoundedHttpProtocol, lifespan="off", log_config=None, access_log=False
-    )
-    config.load()
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        lambda: BoundedHttpProtocol(config=config, server_state=state, app_state={}),
-        "127.0.0.1",
-        0,
-    )
-    yield server.sockets[0].getsockname()[1]
-    for connection in list(state.connections):
-        connection.transport.close()
-    server.close()
-    await server.wait_closed()
-
-
-async def exchange(port: int, *parts: bytes) -> bytes:
-    """Return what the server says to this before it hangs up."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    answer = b""
-    try:
-        for part in parts:
-            writer.write(part)
-            await writer.drain()
-        answer = await reader.read(12)
-    except ConnectionError:
-        pass
-    finally:
-        writer.transport.abort()
-    return answer
-
-
-class TestBoundedHttpProtocol:
-    @pytest.mark.parametrize("size", [0, HEAD_MAX_BYTES // 2])
-    async def test_lets_a_large_header_pass(self, port: int, size: int) -> None:
-        head = b"GET / HTTP/1.1\r\nHost: here\r\nCookie: " + b"a" * size + b"\r\n\r\n"
-        assert await exchange(port, head) == b"HTTP/1.1 204"
-
-    @pytest.mark.parametrize(
-        "request_",
-        [
-            b"GET / HTTP/1.1\r\nHost: here\r\nX: \x1b[31m\r\n\r\n",
-            b"GET / HTTP/1.1\r\nHost: here\r\nX: a\x00b\r\n\r\n",
-            b"NOPE / HTTP/1.1\r\nHost: here\r\n\r\n",
-            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
-        ],
-    )
-    async def test_words_what_is_not_http_as_every_other_problem(
-        self, port: int, request_: bytes
-    ) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(request_)
-        answer = await reader.read()
-        writer.close()
-        await writer.wait_closed()
-        head, _, body = answer.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-        assert b"content-type: application/problem+json\r\n" in head
-        assert b"connection: close" in head
-        problem = json.loads(body)
-        assert (problem["code"], problem["status"]) == ("malformed_request", 400)
-        assert problem["request_id"]
-
-    async def test_lets_a_body_pass(self, port: int) -> None:
-        head = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 1048576\r\n\r\n"
-        assert await exchange(port, head, *[b"a" * 65536] * 16) == b"HTTP/1.1 204"
-
-    @pytest.mark.parametrize("start", [b"GET /", b"GET / HTTP/1.1\r\nHost: here\r\nX-Endless: "])
-    async def test_cuts_off_a_head_without_an_end(self, port: int, start: bytes) -> None:
-        assert await exchange(port, start, *[b"a" * 65536] * 16) == b""
-
-    async def test_cuts_off_trailers_without_an_end(self, port: int) -> None:
-        start = b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
-        assert await exchange(port, start, *[b"X-More: trailers\r\n" * 4096] * 16) == b""
-
-    async def test_answers_a_request_that_was_on_its_way_when_the_server_stopped(
-        self, port: int, state: ServerState
-    ) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        request = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
-        writer.write(request)
-        first = await reader.readuntil(b"\r\n\r\n")
-        for connection in state.connections:
-            connection.shutdown()
-            assert connection.app_state == {"draining": True}
-        writer.write(request)
-        last = await reader.read()
-        writer.close()
-        await writer.wait_closed()
-        assert first.startswith(b"HTTP/1.1 204")
-        assert b"connection: close" not in first
-        assert last.startswith(b"HTTP/1.1 204")
-        assert b"connection: close" in last

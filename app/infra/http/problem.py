@@ -82,6 +82,21 @@ class CorsRefused(RequestError):
     title = "Pages of this origin may not ask for this"
 
 
+class RequestTimeout(RequestError):
+    code = "request_timeout"
+    title = "The request did not arrive in time"
+
+
+class HeadTooLarge(RequestError):
+    code = "head_too_large"
+    title = "The head of the request is too large"
+
+
+class ServerBusy(RequestError):
+    code = "server_busy"
+    title = "Too many clients are connected"
+
+
 class RouteNotFound(RequestError):
     code = "route_not_found"
     title = "There is nothing at this address"
@@ -131,6 +146,7 @@ STATUS: Mapping[ProblemType, HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     RouteNotFound: HTTPStatus.NOT_FOUND,
     MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
+    RequestTimeout: HTTPStatus.REQUEST_TIMEOUT,
     Conflict: HTTPStatus.CONFLICT,
     ChangesForgotten: HTTPStatus.GONE,
     PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
@@ -139,8 +155,10 @@ STATUS: Mapping[ProblemType, HTTPStatus] = {
     InvalidValue: HTTPStatus.UNPROCESSABLE_ENTITY,
     ValidationFailed: HTTPStatus.UNPROCESSABLE_ENTITY,
     Throttled: HTTPStatus.TOO_MANY_REQUESTS,
+    HeadTooLarge: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     InternalError: HTTPStatus.INTERNAL_SERVER_ERROR,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    ServerBusy: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 

@@ -16,6 +16,11 @@ from app.infra.http.problem import (
 MEANING: Mapping[str, str] = {
     # The request as such
     "malformed_request": "The path or the query is not UTF-8, or holds U+0000.",
+    "request_timeout": "Head and body of a request have to arrive within some seconds each. Send "
+    "it again, faster, on a new connection.",
+    "head_too_large": "The request line and all headers together have at most 64 KiB; check the "
+    "cookies and the query.",
+    "server_busy": "Nothing was done. Wait as long as Retry-After says and try again.",
     "malformed_body": "Send one JSON text in UTF-8, without repeated members, NaN or Infinity; "
     "or, where CSV is taken, lines in UTF-8.",
     "invalid_cursor": "Cursors are good for the list they came from, unchanged and with the same "

@@ -7,26 +7,33 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from types import FrameType
-from uuid import uuid4
+from typing import Any
 
 import uvicorn
-from starlette.types import Scope
+from starlette.types import ASGIApp
 from typing_extensions import override
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.supervisors import ChangeReload, Multiprocess
+from uvicorn.supervisors import ChangeReload, multiprocess
 
-from app.infra.http.problem import MalformedRequest, problem_response
+from app.infra.http.connection import (
+    HARD_LIMIT,
+    BoundedHttpProtocol,
+    ConnectionLimits,
+    Connections,
+)
+
+if sys.platform != "win32":
+    import resource
 
 logger = logging.getLogger(__name__)
 
 BACKLOG = 2048
-HEAD_MAX_BYTES = 64 * 1024
-LAST_REQUEST_S = 1.0
-ONE_ROUND_S = 0.02
+TICK_S = 0.1
+# What a process opens besides connections to clients: databases, the catalog, files, pipes.
+OTHER_FILES = 1000
 
 
 class ServeError(Exception):
@@ -39,7 +46,8 @@ class ServeOptions:
     How to serve.
 
     `factory` is where the application is made, as `module:function`, because each process makes
-    its own. After SIGTERM requests under way have `grace` to finish.
+    its own. After SIGTERM everybody is served as before for `drain`, except that the service is
+    not ready any more; then nobody is let in, and requests under way have `grace` to finish.
     """
 
     factory: str
@@ -47,89 +55,55 @@ class ServeOptions:
     port: int
     workers: int
     grace: timedelta
+    drain: timedelta = timedelta(0)
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
     reload_dir: str | None = None
 
 
-class BoundedHttpProtocol(HttpToolsProtocol):
-    """
-    HTTP/1.1 with a bound on what a client may send without it amounting to anything.
+class ServerConfig(uvicorn.Config):
+    """What uvicorn wants to know, and what it does not."""
 
-    The parser keeps the head of a request, and the trailers after it, until they are complete;
-    without a bound, a header that never ends fills the memory.
-
-    On shutdown a connection without a request is kept a moment longer: the next request may be on
-    its way, and would fail for nothing (RFC 9112, section 9.6). Its answer says that it is the
-    last. From then on `draining` is in the state of requests.
-    """
-
-    _progress = False
-    _pending = 0
-    _draining = False
-
-    @override
-    def shutdown(self) -> None:
-        self._draining = True
-        self.app_state["draining"] = True
-        if self._idle():
-            self.loop.call_later(LAST_REQUEST_S, self._end)
-        else:
-            super().shutdown()
-
-    def _idle(self) -> bool:
-        # Before the first request there is no cycle, whatever its type says.
-        return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]
-
-    def _end(self) -> None:
-        # After a moment without the processor timers come first, and a request that has arrived
-        # meanwhile has not been read: once around the loop it has.
-        self.loop.call_later(ONE_ROUND_S, self._close_if_idle)
-
-    def _close_if_idle(self) -> None:
-        if self._idle():
-            self.transport.close()
-
-    @override
-    def data_received(self, data: bytes) -> None:
-        self._progress = False
-        super().data_received(data)
-        self._pending = 0 if self._progress else self._pending + len(data)
-        if self._pending > HEAD_MAX_BYTES and not self.transport.is_closing():
-            logger.warning("request_head_too_large")
-            self.transport.close()
-
-    @override
-    def send_400_response(self, msg: str) -> None:
-        # What the parser cannot read never gets to the application; it is answered as there.
-        request: Scope = {"type": "http", "path": "", "state": {"request_id": uuid4().hex}}
-        answer = problem_response(request, MalformedRequest("This is not HTTP/1.1."))
-        headers = [*answer.raw_headers, (b"connection", b"close")]
-        head = b"".join(b"%b: %b\r\n" % header for header in headers)
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (head, bytes(answer.body)))
-        self.transport.close()
-
-    @override
-    def on_headers_complete(self) -> None:
-        self._progress = True
-        super().on_headers_complete()
-        if self._draining:
-            self.cycle.keep_alive = False
-
-    @override
-    def on_body(self, body: bytes) -> None:
-        self._progress = True
-        super().on_body(body)
+    def __init__(
+        self,
+        app: str | ASGIApp,
+        *,
+        limits: ConnectionLimits,
+        drain: timedelta = timedelta(0),
+        **others: Any,
+    ) -> None:
+        super().__init__(
+            app,
+            http=BoundedHttpProtocol,
+            timeout_keep_alive=math.ceil(limits.keep_alive.total_seconds()),
+            **others,
+        )
+        self.limits = limits
+        self.drain = drain
 
 
 class GracefulServer(uvicorn.Server):
     """
-    Serves everybody who had connected before it stopped listening.
+    Serves everybody who had connected before it stopped listening, and waits for nobody forever.
 
     Whoever waits to be accepted when a socket is closed would be reset, and may have sent a
     request already.
     """
 
+    config: ServerConfig
+    server_state: Connections
+
+    def __init__(self, config: ServerConfig) -> None:
+        super().__init__(config)
+        self.server_state = Connections(config.limits)
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.server_state.watch()
+
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._drain()
         # A duplicate goes on listening while the loop lets go of the original.
         listeners = [each.dup() for each in sockets or ()]
         for server in self.servers:
@@ -138,6 +112,25 @@ class GracefulServer(uvicorn.Server):
         for connection in [each for listener in listeners for each in _waiting(listener)]:
             await loop.connect_accepted_socket(self._protocol, connection)
         await super().shutdown(sockets)
+        self.server_state.unwatch()
+
+    @override
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.started:
+            # At once: the loop looks for the wish to stop a few times a second only.
+            self.lifespan.state["draining"] = True
+        super().handle_exit(sig, frame)
+
+    async def _drain(self) -> None:
+        """Serve on until whoever sends requests here has had the time to see that we stop."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + self.config.drain.total_seconds()
+        ticks = 0
+        while clock() < end and not self.force_exit:
+            await asyncio.sleep(TICK_S)
+            # It keeps the header Date right.
+            ticks += 1
+            await self.on_tick(ticks)
 
     def _protocol(self) -> BoundedHttpProtocol:
         return BoundedHttpProtocol(
@@ -158,7 +151,20 @@ def _waiting(listener: socket.socket) -> list[socket.socket]:
     return connections
 
 
-class _Supervisor(Multiprocess):
+class _Process(multiprocess.Process):
+    """One of several processes that serve; all of them accept from the same socket."""
+
+    config: ServerConfig
+
+    @property
+    @override
+    def server(self) -> uvicorn.Server:
+        if self._server is None:
+            self._server = GracefulServer(self.config)
+        return self._server
+
+
+class _Supervisor(multiprocess.Multiprocess):
     """Keeps the processes of a server running."""
 
     @override
@@ -175,15 +181,16 @@ def serve_api(options: ServeOptions) -> None:
 
     :raises ServeError: if the address cannot be had, or the application does not start
     """
-    config = uvicorn.Config(
+    config = ServerConfig(
         options.factory,
+        limits=options.limits,
+        drain=options.drain,
         factory=True,
         host=options.host,
         port=options.port,
         workers=options.workers,
         reload=options.reload_dir is not None,
         reload_dirs=[options.reload_dir] if options.reload_dir else None,
-        http=BoundedHttpProtocol,
         ws="none",
         lifespan="on",
         backlog=BACKLOG,
@@ -198,11 +205,14 @@ def serve_api(options: ServeOptions) -> None:
     # service that was asked to stop is 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
+    _allow_files(options.limits.connections * HARD_LIMIT + OTHER_FILES)
     with _bound(options.host, options.port) as listener:
         logger.info("serving", extra={"host": options.host, "port": options.port})
         if config.should_reload:
-            ChangeReload(config, target=uvicorn.Server(config).run, sockets=[listener]).run()
+            ChangeReload(config, target=GracefulServer(config).run, sockets=[listener]).run()
         elif options.workers > 1:
+            # By this name uvicorn makes each of its processes, those that replace others too.
+            multiprocess.Process = _Process  # type: ignore[misc]
             supervisor = _Supervisor(config, sockets=[listener])
             supervisor.run()
             if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
@@ -211,7 +221,7 @@ def serve_api(options: ServeOptions) -> None:
             _serve_alone(config, listener)
 
 
-def _serve_alone(config: uvicorn.Config, listener: socket.socket) -> None:
+def _serve_alone(config: ServerConfig, listener: socket.socket) -> None:
     server = GracefulServer(config)
     try:
         server.run(sockets=[listener])
@@ -237,6 +247,17 @@ def _bound(host: str, port: int) -> socket.socket:
         raise ServeError(f"Cannot listen on {host}, port {port}: {error.strerror}") from error
     listener.set_inheritable(True)
     return listener
+
+
+def _allow_files(wanted: int) -> None:
+    """Raise the limit of open files as far as need be, and may be."""
+    if sys.platform == "win32":
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def _exit(_signum: int, _frame: FrameType | None) -> None:

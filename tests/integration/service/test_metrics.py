@@ -6,7 +6,6 @@ from pathlib import Path
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.infra.dependency import LANES
 from development.port import free_port
 from tests.integration.service.harness import running_service, until
 
@@ -50,7 +49,7 @@ class TestMetrics:
             assert metrics[f"{answers} hit"] == READS - 1
             assert metrics["favorites_catalog_calls_total find found"] == 1
             assert metrics["favorites_catalog_breaker_state closed"] == 2
-            assert metrics["favorites_database_connections_limit"] == 2 * (8 + LANES)
+            assert metrics["favorites_database_connections_limit"] == 2 * 8
 
     async def test_tell_of_the_jobs_of_a_worker(
         self, tmp_path: Path, new_database: Callable[..., str]

@@ -1,0 +1,314 @@
+"""What clients may take from a process, told by what it answers them on real sockets."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+import pytest
+import pytest_asyncio
+from starlette.types import Receive, Scope, Send
+
+from app.infra.http.connection import (
+    HEAD_MAX_BYTES,
+    PIECES_MAX,
+    BoundedHttpProtocol,
+    ConnectionLimits,
+    Connections,
+)
+from app.infra.http.server import ServerConfig
+
+Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 1\r\n\r\n"
+GET_LARGE = GET.replace(b"/", b"/large", 1)
+MINUTE = timedelta(minutes=1)
+ENDLESS = ConnectionLimits(head=MINUTE, body=MINUTE, reading=MINUTE, keep_alive=MINUTE)
+LARGE = 32 * 1024 * 1024
+
+
+async def accept(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer any request once its body is there; `/large` with more than the system takes."""
+    assert scope["type"] == "http"
+    while (message := await receive()).get("more_body"):
+        pass
+    if message["type"] == "http.disconnect":
+        return
+    if scope["path"] == "/large":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(LARGE)})
+        return
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
+@pytest.fixture
+def limits() -> ConnectionLimits:
+    """Return limits that no test comes near, unless it is about them."""
+    return ENDLESS
+
+
+@pytest.fixture
+def state(limits: ConnectionLimits) -> Connections:
+    """Return the connections of our protocol."""
+    return Connections(limits)
+
+
+@pytest_asyncio.fixture
+async def port(state: Connections) -> AsyncGenerator[int]:
+    """Return where our protocol is spoken."""
+    config = ServerConfig(
+        accept, limits=state.limits, lifespan="off", log_config=None, access_log=False
+    )
+    config.load()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: BoundedHttpProtocol(config=config, server_state=state, app_state={}),
+        "127.0.0.1",
+        0,
+    )
+    state.watch()
+    yield server.sockets[0].getsockname()[1]
+    state.unwatch()
+    for connection in list(state.connections):
+        connection.transport.abort()
+    server.close()
+    await server.wait_closed()
+
+
+@asynccontextmanager
+async def connected(
+    port: int,
+) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Connect, and hang up without ceremony."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def exchange(port: int, *parts: bytes) -> bytes:
+    """Return how the server's answer to this begins, if there is one."""
+    async with connected(port) as (reader, writer):
+        try:
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+            return await reader.read(12)
+        except ConnectionError:
+            return b""
+
+
+async def listen(port: int, *parts: bytes) -> bytes:
+    """Say this and nothing more, and return all that is answered until the server hangs up."""
+    async with connected(port) as (reader, writer):
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        return await reader.read()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that the server does on this loop."""
+    while not condition():  # noqa: ASYNC110 - the server sets no events for tests
+        await asyncio.sleep(0.001)
+
+
+class TestBoundedHttpProtocol:
+    @pytest.mark.parametrize("size", [0, HEAD_MAX_BYTES // 2])
+    async def test_lets_a_large_header_pass(self, port: int, size: int) -> None:
+        head = b"GET / HTTP/1.1\r\nHost: here\r\nCookie: " + b"a" * size + b"\r\n\r\n"
+        assert await exchange(port, head) == b"HTTP/1.1 204"
+
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            b"GET / HTTP/1.1\r\nHost: here\r\nX: \x1b[31m\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: here\r\nX: a\x00b\r\n\r\n",
+            b"NOPE / HTTP/1.1\r\nHost: here\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        ],
+    )
+    async def test_words_what_is_not_http_as_every_other_problem(
+        self, port: int, request_: bytes
+    ) -> None:
+        answer = await listen(port, request_)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert b"content-type: application/problem+json\r\n" in head
+        assert b"connection: close" in head
+        problem = json.loads(body)
+        assert (problem["code"], problem["status"]) == ("malformed_request", 400)
+        assert problem["request_id"]
+
+    async def test_lets_a_body_pass(self, port: int) -> None:
+        head = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 1048576\r\n\r\n"
+        assert await exchange(port, head, *[b"a" * 65536] * 16) == b"HTTP/1.1 204"
+
+    @pytest.mark.parametrize("start", [b"GET /", b"GET / HTTP/1.1\r\nHost: here\r\nX-Endless: "])
+    async def test_cuts_off_a_head_without_an_end(self, port: int, start: bytes) -> None:
+        assert await exchange(port, start, *[b"a" * 65536] * 8) == b"HTTP/1.1 431"
+
+    async def test_cuts_off_trailers_without_an_end(self, port: int) -> None:
+        start = b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+        assert (
+            await exchange(port, start, *[b"X-More: trailers\r\n" * 4096] * 8) == b"HTTP/1.1 431"
+        )
+
+    async def test_cuts_off_a_body_in_too_many_pieces(self, port: int) -> None:
+        start = b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
+        answer = await listen(port, start, b"1\r\na\r\n" * (PIECES_MAX + 1))
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert b"too many pieces" in answer
+
+    async def test_takes_a_body_in_many_pieces(self, port: int) -> None:
+        start = b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
+        pieces = b"10\r\n0123456789abcdef\r\n" * (2 * PIECES_MAX)
+        assert await exchange(port, start, pieces, b"0\r\n\r\n") == b"HTTP/1.1 204"
+
+    async def test_answers_a_request_that_was_on_its_way_when_the_server_stopped(
+        self, port: int, state: Connections
+    ) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        request = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+        writer.write(request)
+        first = await reader.readuntil(b"\r\n\r\n")
+        for connection in state.connections:
+            connection.shutdown()
+            assert connection.app_state == {"draining": True}
+        writer.write(request)
+        last = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        assert first.startswith(b"HTTP/1.1 204")
+        assert b"connection: close" not in first
+        assert last.startswith(b"HTTP/1.1 204")
+        assert b"connection: close" in last
+
+
+def hurried(**limits: float) -> pytest.MarkDecorator:
+    """Let a test wait for a limit: these are in seconds, the others as without."""
+    given: dict[str, Any] = {name: timedelta(seconds=limit) for name, limit in limits.items()}
+    return pytest.mark.parametrize("limits", [replace(ENDLESS, **given)])
+
+
+class TestPatience:
+    @hurried(head=0.1)
+    @pytest.mark.parametrize("begun", [b"G", b"GET / HTTP/1.1\r\nHost: here\r\nX-Slow: a"])
+    async def test_ends_with_a_head_that_does_not_arrive(self, port: int, begun: bytes) -> None:
+        answer = await listen(port, begun)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+        assert b"content-type: application/problem+json\r\n" in head
+        assert b"connection: close" in head
+        assert json.loads(body)["code"] == "request_timeout"
+
+    @hurried(head=0.1)
+    async def test_is_new_for_each_head(self, port: int) -> None:
+        answer = await listen(port, GET + GET[:-2])
+        assert answer.startswith(b"HTTP/1.1 204")
+        assert b"HTTP/1.1 408" in answer
+
+    @hurried(head=0.1)
+    @pytest.mark.parametrize("nothing", [b"", b"\r\n"])
+    async def test_ends_without_a_word_where_nothing_was_said(
+        self, port: int, nothing: bytes
+    ) -> None:
+        assert await listen(port, nothing) == b""
+
+    @hurried(body=0.1)
+    @pytest.mark.parametrize(
+        "rest", [b"Content-Length: 4\r\n\r\na", b"Transfer-Encoding: chunked\r\n\r\n1\r\na"]
+    )
+    async def test_ends_with_a_body_that_does_not_arrive(self, port: int, rest: bytes) -> None:
+        answer = await listen(port, b"POST / HTTP/1.1\r\nHost: here\r\n" + rest)
+        assert answer.startswith(b"HTTP/1.1 408")
+
+    @hurried(keep_alive=0.1)
+    @pytest.mark.parametrize("nothing", [b"", b"\r\n"])
+    async def test_ends_with_a_connection_without_a_request(
+        self, port: int, nothing: bytes
+    ) -> None:
+        answer = await listen(port, GET + nothing)
+        assert answer.startswith(b"HTTP/1.1 204")
+        assert answer.count(b"HTTP/1.1") == 1
+
+    @hurried(reading=0.1)
+    async def test_ends_with_an_answer_that_is_not_read(
+        self, port: int, state: Connections
+    ) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(GET_LARGE)
+            await until(lambda: state.total_requests == 1)
+            await until(lambda: not state.connections)
+            with pytest.raises(ConnectionResetError), client.makefile("rb") as answer:
+                answer.read()
+
+    @hurried(reading=0.5)
+    async def test_lasts_while_an_answer_is_read(self, port: int, state: Connections) -> None:
+        with socket.socket() as client:
+            # So that the server's system holds what is on its way, and is told of each piece.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            client.connect(("127.0.0.1", port))
+            client.sendall(GET_LARGE)
+            await until(lambda: state.total_requests == 1)
+            for _ in range(150):
+                # So slowly that the server is not asked for more between many looks.
+                assert client.recv(4096)
+                await asyncio.sleep(0.01)
+            assert len(state.connections) == 1
+
+
+class TestConnections:
+    @pytest.fixture
+    def limits(self) -> ConnectionLimits:
+        """Return limits that allow for two connections."""
+        return replace(ENDLESS, connections=2, keep_alive=timedelta(seconds=1))
+
+    async def test_are_told_when_there_are_too_many(self, port: int, state: Connections) -> None:
+        async with connected(port) as one, connected(port) as other:
+            for _, writer in (one, other):
+                writer.write(POST)
+            await until(lambda: len(state.tasks) == 2)
+            answer = await listen(port, GET)
+            health = await exchange(port, GET.replace(b"/", b"/health/live", 1))
+            for reader, writer in (one, other):
+                writer.write(b"a")
+                assert await reader.read(12) == b"HTTP/1.1 204"
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"connection: close" in answer
+        assert b"retry-after: 1" in answer
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "server_busy"
+        assert health == b"HTTP/1.1 204"
+
+    async def test_are_not_even_heard_beyond_twice_as_many(
+        self, port: int, state: Connections
+    ) -> None:
+        async with AsyncExitStack() as stack:
+            for _ in range(4):
+                await stack.enter_async_context(connected(port))
+            await until(lambda: len(state.connections) == 4)
+            assert await exchange(port, GET) == b""
+
+    async def test_make_room_when_they_are_idle(self, port: int, state: Connections) -> None:
+        async with connected(port) as (first, writer), connected(port) as (second, other):
+            for reader, each in ((first, writer), (second, other)):
+                each.write(GET)
+                await reader.readuntil(b"\r\n\r\n")
+            await until(lambda: state.dispensable == 2)
+            assert await exchange(port, GET) == b"HTTP/1.1 204"
+            ended = await asyncio.wait(
+                [asyncio.create_task(each.read()) for each in (first, second)],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            assert [task.result() for task in ended[0]] == [b""]
+            for task in ended[1]:
+                task.cancel()
