@@ -3,12 +3,16 @@
 import asyncio
 import logging
 import math
+import os
 import signal
 import socket
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing import parent_process
+from multiprocessing.process import BaseProcess
 from types import FrameType
 from uuid import uuid4
 
@@ -158,6 +162,28 @@ def _waiting(listener: socket.socket) -> list[socket.socket]:
     return connections
 
 
+class _WorkerConfig(uvicorn.Config):
+    """
+    The configuration of one process of several, loaded in that process.
+
+    It ends with the one that started it: whoever was left behind by `kill -9` would hold the port
+    against the server that is started again, and nobody would replace it.
+    """
+
+    @override
+    def load(self) -> None:
+        super().load()
+        if (parent := parent_process()) is not None:
+            threading.Thread(target=_end_after, args=[parent], daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    logger.warning("server_parent_lost")
+    # As if it had been asked to: what is under way is finished.
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 class _Supervisor(Multiprocess):
     """Keeps the processes of a server running."""
 
@@ -175,7 +201,7 @@ def serve_api(options: ServeOptions) -> None:
 
     :raises ServeError: if the address cannot be had, or the application does not start
     """
-    config = uvicorn.Config(
+    config = (_WorkerConfig if options.workers > 1 else uvicorn.Config)(
         options.factory,
         factory=True,
         host=options.host,
