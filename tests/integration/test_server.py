@@ -39,19 +39,32 @@ def create_app():
         await send({"type": "http.response.body", "body": b"finished %d" % os.getpid()})
     return app
 
+BEGIN
+
 if __name__ == "__main__":
     serve_api(ServeOptions(factory="program:create_app", host="127.0.0.1", port=PORT,
                            workers=WORKERS, grace=timedelta(seconds=5)))
 """
 
 
+# Its processes import it under another name.
+TAKES_LONG_TO_START = """
+import time
+import app.infra.http.server
+app.infra.http.server.HANGS_S = 1.5
+time.sleep(3 if __name__ == "__mp_main__" else 0)
+"""
+
+
 @contextmanager
-def program(directory: Path, *, workers: int) -> Generator[tuple[subprocess.Popen[bytes], int]]:
+def program(
+    directory: Path, *, workers: int, begin: str = ""
+) -> Generator[tuple[subprocess.Popen[bytes], int]]:
     """Run a server whose only answer takes a second; end it whatever happens."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     text = SECOND_OF_WORK.replace("PORT", str(port)).replace("WORKERS", str(workers))
-    (directory / "program.py").write_text(text)
+    (directory / "program.py").write_text(text.replace("BEGIN", begin))
     process = subprocess.Popen(
         [sys.executable, "program.py"],
         cwd=directory,
@@ -103,6 +116,17 @@ class TestServeApi:
                 connection = begin_request(process, port)
                 workers.add(int(connection.getresponse().read().split()[-1]))
                 connection.close()
+            process.terminate()
+            assert process.wait(timeout=30) == 0
+
+    def test_does_not_take_a_worker_that_is_starting_for_one_that_hangs(
+        self, tmp_path: Path
+    ) -> None:
+        with program(tmp_path, workers=2, begin=TAKES_LONG_TO_START) as (process, port):
+            connection = begin_request(process, port)
+            first = int(connection.getresponse().read().split()[-1])
+            assert first in {child.pid for child in psutil.Process(process.pid).children()}
+            connection.close()
             process.terminate()
             assert process.wait(timeout=30) == 0
 

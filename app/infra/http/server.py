@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 BACKLOG = 2048
 HEAD_MAX_BYTES = 64 * 1024
 LAST_REQUEST_S = 1.0
+HANGS_S, STARTS_S = 5, 60
 ONE_ROUND_S = 0.02
 
 
@@ -185,7 +186,25 @@ def _end_after(parent: BaseProcess) -> None:
 
 
 class _Supervisor(Multiprocess):
-    """Keeps the processes of a server running."""
+    """
+    Keeps the processes of a server running.
+
+    One that has answered before and is silent for `HANGS_S` is killed and replaced. One that is
+    starting cannot answer yet, and with little of a processor that takes long: killed as soon, it
+    would never be up.
+    """
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        self._up: set[int | None] = set()
+
+    @override
+    def keep_subprocess_alive(self) -> None:
+        asked = {process.pid for process in self.processes}
+        self.config.timeout_worker_healthcheck = HANGS_S if asked <= self._up else STARTS_S
+        super().keep_subprocess_alive()
+        # Who did not answer has been replaced.
+        self._up = asked & {process.pid for process in self.processes}
 
     @override
     def terminate_all(self) -> None:
