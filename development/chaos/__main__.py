@@ -13,10 +13,12 @@ import random
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 from development.benchmark.report import update_page
 from development.chaos.faults import FAULTS
+from development.chaos.faults import plan as draw_faults
 from development.chaos.report import as_table, draw
 from development.chaos.run import Plan, run
 from development.chaos.world import ChaosError
@@ -28,13 +30,13 @@ ROUNDS, QUICK_ROUNDS = 20, 5
 def main() -> int:
     """Make a run, print its table, and renew the plot and the numbers in the documentation."""
     arguments = _arguments()
-    quick = arguments.quick or bool(arguments.only)
-    seed = arguments.seed if arguments.seed is not None else random.randrange(10**6)  # noqa: S311
+    quick = arguments.quick or bool(arguments.only) or arguments.sabotage
+    seed = arguments.seed if arguments.seed is not None else random.randrange(10**6)  # noqa: S311 - to be repeated, not to be secret
     rounds = arguments.rounds or (QUICK_ROUNDS if quick else ROUNDS)
-    plan = (
-        Plan(seed=seed, faults=arguments.only)
-        if arguments.only
-        else Plan.of(seed=seed, rounds=rounds)
+    plan = Plan(
+        seed=seed,
+        faults=arguments.only or draw_faults(rounds, seed=seed),
+        sabotaged=arguments.sabotage,
     )
     directory = Path(tempfile.mkdtemp(prefix="favorites-chaos-"))
     directory.chmod(0o755)
@@ -52,7 +54,8 @@ def main() -> int:
     )
     say(f"\n{as_table(outcome)}\n\nThe plot is {target.relative_to(ROOT)}.")
     if outcome.faults:
-        say("\n".join(["", "Wrong:", *(f"- {fault}" for fault in outcome.faults)]))
+        counted = Counter(outcome.faults).items()
+        say("\n".join(["", "Wrong:", *(f"- {fault} ({times} times)" for fault, times in counted)]))
         say(f"The logs and the ledger are in {directory}.")
         return 1
     shutil.rmtree(directory, ignore_errors=True)
@@ -78,6 +81,11 @@ def _arguments() -> argparse.Namespace:
         "--only", nargs="+", choices=sorted(FAULTS), metavar="FAULT",
         help=f"these faults in this order: {', '.join(FAULTS)}",
     )  # fmt: skip
+    parser.add_argument(
+        "--sabotage",
+        action="store_true",
+        help="let PostgreSQL forget what was committed when it crashes; that has to be found",
+    )
     return parser.parse_args()
 
 

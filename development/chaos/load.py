@@ -323,7 +323,7 @@ async def open_load(world: World, ledger: Ledger, *, seed: int) -> AsyncGenerato
         for url in world.urls
     ]
     try:
-        yield Load(world=world, ledger=ledger, clients=clients, random=Random(seed))  # noqa: S311
+        yield Load(world=world, ledger=ledger, clients=clients, random=Random(seed))  # noqa: S311 - to be repeated, not to be secret
     finally:
         for client in clients:
             await client.aclose()

@@ -12,7 +12,7 @@ from random import Random
 import httpx2
 
 from development.chaos.comparison import compare, read_held
-from development.chaos.faults import FAULTS, WITHIN_S, Scene, plan, settled
+from development.chaos.faults import FAULTS, WITHIN_S, Scene, settled
 from development.chaos.ledger import Ledger
 from development.chaos.load import Customer, Load, newcomers, open_load, visitors
 from development.chaos.report import Outcome, Struck
@@ -24,7 +24,11 @@ HEAL_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a run is like; `pause_s` is the longest one between a fault and the next."""
+    """
+    What a run is like; `pause_s` is the longest one between a fault and the next.
+
+    If the database is `sabotaged` it forgets what was committed, and that has to be found.
+    """
 
     seed: int
     faults: Sequence[str]
@@ -33,11 +37,7 @@ class Plan:
     customers: int = 6
     visitors: int = 2
     pause_s: float = 4.0
-
-    @classmethod
-    def of(cls, *, seed: int, rounds: int) -> "Plan":
-        """Make a plan of so many faults."""
-        return cls(seed=seed, faults=plan(rounds, seed=seed))
+    sabotaged: bool = False
 
 
 def run(directory: Path, plan: Plan) -> Outcome:
@@ -47,7 +47,9 @@ def run(directory: Path, plan: Plan) -> Outcome:
     :raises ChaosError: if it does not come up
     """
     with (
-        running_world(directory, servers=plan.servers, workers=plan.workers) as world,
+        running_world(
+            directory, servers=plan.servers, workers=plan.workers, sabotaged=plan.sabotaged
+        ) as world,
         Ledger(directory / "ledger.jsonl") as ledger,
     ):
         return asyncio.run(_run(world, ledger, plan))

@@ -52,6 +52,9 @@ SETTINGS: Mapping[str, str] = {
     "WORKER_LEASE": "5",
 }
 
+# What was committed in the last seconds is lost when the server crashes.
+FORGETFUL: Mapping[str, str] = {"synchronous_commit": "off", "wal_writer_delay": "10s"}
+
 
 class ChaosError(Exception):
     """The service does not come up, or does not come back; the text says which part."""
@@ -260,15 +263,23 @@ async def until(true: Callable[[], Coroutine[Any, Any, bool]], seconds: float, w
 
 
 @contextmanager
-def running_world(directory: Path, *, servers: int, workers: int) -> Generator[World]:
+def running_world(
+    directory: Path, *, servers: int, workers: int, sabotaged: bool = False
+) -> Generator[World]:
     """
     Run API servers with two processes each and workers, on a migrated database that is durable.
+
+    If it is `sabotaged`, a commit does not wait for the disk.
 
     :raises ChaosError: if the database cannot be migrated
     """
     with ExitStack() as stack:
         postgres = stack.enter_context(
-            EmbeddedPostgres(directory / "postgres", remove_if_orphaned=True)
+            EmbeddedPostgres(
+                directory / "postgres",
+                settings=FORGETFUL if sabotaged else {},
+                remove_if_orphaned=True,
+            )
         )
         postgres.create_database(DATABASE)
         store = stack.enter_context(running_fakestore())
