@@ -132,6 +132,20 @@ async def _crash_postgres(scene: Scene) -> Condition:
     return _nothing_else
 
 
+async def _kill_everything(scene: Scene) -> Condition:
+    world = scene.world
+    healed = [_kill(world, program) for program in world.programs]
+    await asyncio.to_thread(world.postgres.kill)
+    # The others may be back before the database is.
+    await asyncio.sleep(scene.random.uniform(2, 6))
+    await asyncio.to_thread(world.postgres.start)
+
+    async def all_back() -> bool:
+        return all([await each() for each in healed])
+
+    return all_back
+
+
 async def _kill_backend(scene: Scene) -> Condition:
     # The server ends all others as well, and recovers: what they share may be damaged.
     os.kill(await _backend(scene), signal.SIGKILL)
@@ -216,6 +230,7 @@ FAULTS: Mapping[str, tuple[str, Strike]] = {
     ),
     "postgres-restart": ("PostgreSQL, restarted", _restart_postgres),
     "postgres-crash": ("PostgreSQL, crashed and away for a while", _crash_postgres),
+    "everything": ("all of it at once, PostgreSQL too, `kill -9`", _kill_everything),
     "backend-killed": ("a process of PostgreSQL, `kill -9`", _kill_backend),
     "backend-frozen": ("a process of PostgreSQL, frozen for a while", _freeze_backend),
     "postmaster-frozen": ("PostgreSQL's first process, frozen for a while", _freeze_postmaster),
