@@ -19,9 +19,9 @@ from pathlib import Path
 from development.benchmark.report import update_page
 from development.chaos.faults import FAULTS
 from development.chaos.faults import plan as draw_faults
+from development.chaos.program import ChaosError
 from development.chaos.report import as_table, draw
 from development.chaos.run import Plan, run
-from development.chaos.world import ChaosError
 from development.outage import ROOT, say
 
 ROUNDS, QUICK_ROUNDS = 20, 5

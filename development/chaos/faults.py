@@ -11,8 +11,10 @@ from typing import Any, TypeAlias
 
 import psycopg
 
-from development.chaos.load import Customer, Load, crowd
-from development.chaos.world import DATABASE, Program, World, until
+from development.chaos.customer import Customer, crowd
+from development.chaos.load import Load
+from development.chaos.program import Program
+from development.chaos.world import DATABASE, World, until
 from development.postgres import StopMode
 
 WITHIN_S = 60.0

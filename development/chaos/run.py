@@ -12,11 +12,13 @@ from random import Random
 import httpx2
 
 from development.chaos.comparison import compare, read_held
+from development.chaos.customer import Customer, newcomers, visitors
 from development.chaos.faults import FAULTS, WITHIN_S, Scene, settled
 from development.chaos.ledger import Ledger
-from development.chaos.load import Customer, Load, newcomers, open_load, visitors
+from development.chaos.load import Load, open_load
+from development.chaos.program import ChaosError
 from development.chaos.report import Outcome, Struck
-from development.chaos.world import DATABASE, START_S, ChaosError, World, running_world, until
+from development.chaos.world import DATABASE, START_S, World, running_world, until
 from development.outage import say
 
 HEAL_S = 60.0
