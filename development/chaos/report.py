@@ -55,7 +55,15 @@ class Outcome:
         }
 
     def _latency_ms(self, share: float) -> int:
-        return round(quantile((each.ended - each.began for each in self.samples), share) * 1000)
+        return round(quantile((seconds for _, seconds in self.latencies()), share) * 1000)
+
+    def latencies(self) -> Sequence[tuple[float, float]]:
+        """Return when each request was made that was answered, and how long that took."""
+        return [
+            (sample.began, sample.ended - sample.began)
+            for sample in self.samples
+            if sample.status is not None
+        ]
 
     def _of(self, struck: Struck, end_s: float) -> dict[str, Any]:
         met = [sample for sample in self.samples if struck.at_s <= sample.ended < end_s]
@@ -78,9 +86,9 @@ def as_table(outcome: Outcome) -> str:
     return "\n".join(
         [
             "{} faults in {seconds} s (seed {seed}): {requests} requests, {writes} writes in the"
-            " ledger, {unavailable} answers of 503, {without_answer} without an answer; half"
-            " within {p50_ms} ms, 99 of 100 within {p99_ms} ms, all within {slowest_ms} ms."
-            "".format(len(outcome.struck), **figures),
+            " ledger, {unavailable} answers of 503, {without_answer} without an answer; of the"
+            " answers half within {p50_ms} ms, 99 of 100 within {p99_ms} ms, all within"
+            " {slowest_ms} ms.".format(len(outcome.struck), **figures),
             f"**{wrong or 'Nothing'} lost, doubled or otherwise wrong.**",
             "",
             "| | fault | at | lasted | requests | 503 | no answer | writes again after"
@@ -109,8 +117,7 @@ def draw(outcome: Outcome) -> str:
         ]
         + [
             *plot.latencies(
-                ((each.began, each.ended - each.began) for each in outcome.samples),
-                "Answers, milliseconds, by when they were asked for",
+                outcome.latencies(), "Answers, milliseconds, by when they were asked for"
             ),
             *plot.counts(
                 (each.ended for each in outcome.samples if not each.good),

@@ -251,6 +251,9 @@ class TestReport:
         assert (postgres["unavailable"], postgres["without_answer"]) == (0, 1)
         assert (worker["answered_after_s"], worker["healed_after_s"]) == (0.5, 2)
 
+    def test_measures_answers_alone(self) -> None:
+        assert len(OUTCOME.latencies()) == 2
+
     def test_says_whether_anything_is_wrong(self) -> None:
         assert "**1 lost" in as_table(OUTCOME)
         assert "**Nothing lost" in as_table(replace(OUTCOME, faults=[]))
