@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from development.outage_report import quantile
+from development.plot import quantile
 
 TIMEOUT_S = 10
 

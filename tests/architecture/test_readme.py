@@ -149,6 +149,16 @@ class TestObserving:
         }
         assert rows("Metrics") == sorted(metrics)
 
+    def test_says_what_to_do_about_every_alert(self) -> None:
+        told = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+        alerts = ROOT / "development" / "observability" / "alerts.yml"
+        names = re.findall(r"- alert: (\w+)", alerts.read_text(encoding="utf-8"))
+        assert (
+            re.findall(r"^\| `([A-Z][A-Za-z]+)` \| .+ \| .+ \|$", told, re.MULTILINE)
+            == names
+            != []
+        )
+
 
 class TestCalls:
     @by_language

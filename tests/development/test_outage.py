@@ -11,9 +11,9 @@ from development.outage_report import (
     Sample,
     as_table,
     draw,
-    quantile,
     update_page,
 )
+from development.plot import quantile
 
 MEASURED = Measured(
     phases=[

@@ -34,18 +34,31 @@ def create_app():
         await send({"type": "http.response.body", "body": b"finished %d" % os.getpid()})
     return app
 
+BEGIN
+
 if __name__ == "__main__":
     serve_api(ServeOptions(factory="program:create_app", host="127.0.0.1", port=PORT,
                            workers=WORKERS, grace=timedelta(seconds=5)))
 """
 
 
+# Its processes import it under another name.
+TAKES_LONG_TO_START = """
+import time
+import app.infra.http.server
+app.infra.http.server.HANGS_S = 1.5
+time.sleep(3 if __name__ == "__mp_main__" else 0)
+"""
+
+
 @contextmanager
-def program(directory: Path, *, workers: int) -> Generator[tuple[subprocess.Popen[bytes], int]]:
+def program(
+    directory: Path, *, workers: int, begin: str = ""
+) -> Generator[tuple[subprocess.Popen[bytes], int]]:
     """Run a server whose only answer takes a second; end it whatever happens."""
     port = free_port()
     text = SECOND_OF_WORK.replace("PORT", str(port)).replace("WORKERS", str(workers))
-    (directory / "program.py").write_text(text)
+    (directory / "program.py").write_text(text.replace("BEGIN", begin))
     process = subprocess.Popen(
         [sys.executable, "program.py"],
         cwd=directory,
@@ -113,3 +126,7 @@ class TestServeApi:
                 connection.close()
             process.terminate()
             assert process.wait(timeout=30) == 0
+
+
+from collections.abc import Generator
+from contextlib import contextmanager

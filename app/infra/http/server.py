@@ -3,12 +3,16 @@
 import asyncio
 import logging
 import math
+import os
 import signal
 import socket
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from multiprocessing import parent_process
+from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
@@ -31,6 +35,7 @@ if sys.platform != "win32":
 logger = logging.getLogger(__name__)
 
 BACKLOG = 2048
+HANGS_S, STARTS_S = 5, 60
 TICK_S = 0.1
 # What a process opens besides connections to clients: databases, the catalog, files, pipes.
 OTHER_FILES = 1000
@@ -61,7 +66,13 @@ class ServeOptions:
 
 
 class ServerConfig(uvicorn.Config):
-    """What uvicorn wants to know, and what it does not."""
+    """
+    What uvicorn wants to know, and what it does not.
+
+    A process that was started by another and has loaded this ends with it: whoever was left behind
+    by `kill -9` would hold the port against the server that is started again, and nobody would
+    replace it.
+    """
 
     def __init__(
         self,
@@ -79,6 +90,19 @@ class ServerConfig(uvicorn.Config):
         )
         self.limits = limits
         self.drain = drain
+
+    @override
+    def load(self) -> None:
+        super().load()
+        if (parent := parent_process()) is not None:
+            threading.Thread(target=_end_after, args=[parent], daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    logger.warning("server_parent_lost")
+    # As if it had been asked to: what is under way is finished.
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class GracefulServer(uvicorn.Server):
@@ -165,7 +189,25 @@ class _Process(multiprocess.Process):
 
 
 class _Supervisor(multiprocess.Multiprocess):
-    """Keeps the processes of a server running."""
+    """
+    Keeps the processes of a server running.
+
+    One that has answered before and is silent for `HANGS_S` is killed and replaced. One that is
+    starting cannot answer yet, and with little of a processor that takes long: killed as soon, it
+    would never be up.
+    """
+
+    def __init__(self, config: ServerConfig, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        self._up: set[int | None] = set()
+
+    @override
+    def keep_subprocess_alive(self) -> None:
+        asked = {process.pid for process in self.processes}
+        self.config.timeout_worker_healthcheck = HANGS_S if asked <= self._up else STARTS_S
+        super().keep_subprocess_alive()
+        # Who did not answer has been replaced.
+        self._up = asked & {process.pid for process in self.processes}
 
     @override
     def terminate_all(self) -> None:

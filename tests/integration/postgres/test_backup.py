@@ -1,0 +1,231 @@
+"""Backups are made and restored by the very commands of docs/operations.md, then compared."""
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from app.domain.access import Scope
+from app.domain.product import ProductId
+from app.infra.dependency import Readiness, wire
+from app.infra.postgres.migrate import upgrade
+from development.fakestore.server import RunningFakeStore, running_fakestore
+from development.postgres import EmbeddedPostgres, binary
+from tests.integration.service.harness import settings_of
+from tests.integration.service.people import PASSWORD
+
+ROOT = Path(__file__).parents[3]
+DATABASE = "favorites_test"
+WITHIN_S = 60.0
+
+pytestmark = pytest.mark.postgres
+
+
+def block(name: str) -> str:
+    """Return what stands in the documentation under a mark, less how it looks there."""
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    (found,) = re.findall(rf"<!-- backup: {name} -->\n```\w+\n(.*?)```", text, re.DOTALL)
+    return str(found)
+
+
+class Desk:
+    """Somebody at a shell, with the programs of PostgreSQL and a place for backups."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def placed(self, text: str) -> str:
+        """Let text speak of our place in lieu of /backup."""
+        return text.replace("/backup/", f"{self.directory}/")
+
+    def run(self, name: str, **environment: str) -> None:
+        """Run the commands under a mark; each has to succeed."""
+        programs = (str(binary("psql").parent), str(Path(sys.executable).parent))
+        subprocess.run(  # noqa: S603 - our own documentation
+            ["/bin/sh", "-eu", "-c", self.placed(block(name))],
+            cwd=self.directory,
+            env={
+                "PATH": os.pathsep.join((*programs, os.environ.get("PATH", os.defpath))),
+                "PYTHONPATH": str(ROOT),
+                **environment,
+            },
+            check=True,
+        )
+
+
+@pytest.fixture
+def desk() -> Generator[Desk]:
+    # Not pytest's own, which nobody but us may enter: the server copies its WAL there.
+    directory = Path(tempfile.mkdtemp(prefix="favorites-backup-"))
+    (directory / "wal").mkdir()
+    for path in (directory, directory / "wal"):
+        path.chmod(0o777)
+    yield Desk(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def server(desk: Desk) -> Generator[EmbeddedPostgres]:
+    """Return a server that archives as the documentation has it, with a migrated database."""
+    lines = re.findall(r"^(\w+) = '?(.*?)'?$", desk.placed(block("archive")), re.MULTILINE)
+    with EmbeddedPostgres.temporary(dict(lines)) as server:
+        server.create_database(DATABASE)
+        upgrade(server.url(DATABASE))
+        yield server
+
+
+@pytest.fixture
+def store() -> Generator[RunningFakeStore]:
+    with running_fakestore() as store:
+        yield store
+
+
+async def live(url: str, store: RunningFakeStore, email: str) -> None:
+    """Leave something in every table: an account, a session, favorites, a job, a key."""
+    async with wire(settings_of(url, fakestore_url=store.url)) as use_cases:
+        customer = await use_cases.sign_up(
+            name="Inês Conceição", email=email, password=PASSWORD, ip="127.0.0.1"
+        )
+        await use_cases.sign_in(email=email, password=PASSWORD, ip="127.0.0.1", device="a test")
+        for number in (1, 2, 3):
+            await use_cases.favorite_product(customer_id=customer.id, product_id=ProductId(number))
+        await use_cases.remove_favorite(customer_id=customer.id, product_id=ProductId(2))
+        store.control.misbehave(status=503)
+        await use_cases.favorite_product(customer_id=customer.id, product_id=ProductId(4711))
+        store.control.behave()
+        await use_cases.manage_api_keys.create(
+            name="crm", scopes=frozenset({Scope.CUSTOMERS_READ}), lifetime=None
+        )
+
+
+async def signs_in(url: str, email: str) -> bool:
+    """Use a database as the service does: it has to be ready, and know the customer."""
+    readiness = Readiness()
+    async with wire(settings_of(url), readiness=readiness) as use_cases:
+        # Among others that the schema is at the newest revision.
+        await readiness()
+        signed_in = await use_cases.sign_in(
+            email=email, password=PASSWORD, ip="127.0.0.1", device="a test"
+        )
+        return signed_in.customer.email.value == email
+
+
+def rows(url: str) -> Mapping[str, list[str]]:
+    """Return every row of every table, as text."""
+    with psycopg.connect(url) as connection:
+        names = connection.execute(
+            "SELECT relname FROM pg_class WHERE relkind = 'r'"
+            " AND relnamespace = 'public'::regnamespace ORDER BY relname"
+        ).fetchall()
+        return {
+            name: [
+                row[0]
+                for row in connection.execute(
+                    sql.SQL('SELECT t::text COLLATE "C" FROM {} AS t ORDER BY 1').format(
+                        sql.Identifier(name)
+                    )
+                )
+            ]
+            for (name,) in names
+        }
+
+
+def ask(url: str, question: str) -> object:
+    """Return the one thing that a query selects."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = connection.execute(question.encode()).fetchone()
+        assert found is not None
+        return found[0]
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait until something is true."""
+    deadline = time.monotonic() + WITHIN_S
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.05)
+
+
+@contextmanager
+def restored_server(
+    desk: Desk, server: EmbeddedPostgres, until: datetime
+) -> Generator[EmbeddedPostgres]:
+    """Run a second server on what is brought back."""
+    directory = Path(tempfile.mkdtemp(prefix="favorites-restored-"))
+    desk.run("restore-base", PGDATA=str(directory / "data"), UNTIL=until.isoformat())
+    shutil.copy(server.log.with_name("password"), directory / "password")
+    owner = server.log.with_name("data").stat()
+    if os.geteuid() == 0:
+        for path in (directory, *directory.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid)
+    with EmbeddedPostgres(directory, fsync=False, remove_if_orphaned=True) as restored:
+        yield restored
+
+
+class TestDump:
+    def test_brings_back_every_row(
+        self, desk: Desk, server: EmbeddedPostgres, store: RunningFakeStore
+    ) -> None:
+        url, restored = server.url(DATABASE), server.url("favorites_restored")
+        asyncio.run(live(url, store, "ines@example.com"))
+        before = rows(url)
+        desk.run("dump", DATABASE_URL=url)
+        desk.run("restore-dump", DATABASE_URL=url, RESTORED_URL=restored)
+        assert rows(restored) == before
+        for table in ("customers", "sessions", "favorites", "favorite_tombstones", "api_keys"):
+            assert before[table], f"{table} has nothing to be compared"
+        assert any("validate_product" in row for row in before["procrastinate_jobs"])
+        assert asyncio.run(signs_in(restored, "ines@example.com"))
+
+    def test_goes_on_counting_where_it_was(
+        self, desk: Desk, server: EmbeddedPostgres, store: RunningFakeStore
+    ) -> None:
+        url, restored = server.url(DATABASE), server.url("favorites_restored")
+        asyncio.run(live(url, store, "ines@example.com"))
+        desk.run("dump", DATABASE_URL=url)
+        desk.run("restore-dump", DATABASE_URL=url, RESTORED_URL=restored)
+        # An account of somebody new has a job of its own, which takes no number twice.
+        asyncio.run(live(restored, store, "joao@example.com"))
+        jobs = "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'validate_product'"
+        assert (ask(url, jobs), ask(restored, jobs)) == (1, 1)
+        assert ask(restored, "SELECT count(*) FROM customers") == 2
+
+
+class TestBaseBackup:
+    def test_brings_back_any_moment_since(
+        self, desk: Desk, server: EmbeddedPostgres, store: RunningFakeStore
+    ) -> None:
+        url = server.url(DATABASE)
+        asyncio.run(live(url, store, "ines@example.com"))
+        desk.run("base", DATABASE_URL=url)
+        # What the base backup does not know is in the WAL.
+        asyncio.run(live(url, store, "joao@example.com"))
+        before = rows(url)
+        until = ask(url, "SELECT clock_timestamp()")
+        assert isinstance(until, datetime)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("DELETE FROM customers")
+        assert rows(url) != before
+        last = ask(url, "SELECT pg_walfile_name(pg_switch_wal())")
+        archived = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver"
+        wait_for(lambda: str(ask(url, archived)) >= str(last))
+
+        with restored_server(desk, server, until) as again:
+            wait_for(lambda: ask(again.url(DATABASE), "SELECT NOT pg_is_in_recovery()"))
+            assert rows(again.url(DATABASE)) == before
+            assert asyncio.run(signs_in(again.url(DATABASE), "joao@example.com"))
+            with psycopg.connect(again.url(DATABASE), autocommit=True) as connection:
+                ended = connection.execute(block("sessions").encode())
+                assert ended.rowcount == 3
