@@ -1,13 +1,15 @@
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]  # comes with the wheel of PostgreSQL, has no types
 import pytest
 
 from app.infra.http.connection import ConnectionLimits
@@ -127,6 +129,36 @@ class TestServeApi:
             process.terminate()
             assert process.wait(timeout=30) == 0
 
+    def test_does_not_take_a_worker_that_is_starting_for_one_that_hangs(
+        self, tmp_path: Path
+    ) -> None:
+        with program(tmp_path, workers=2, begin=TAKES_LONG_TO_START) as (process, port):
+            connection = begin_request(process, port)
+            first = int(connection.getresponse().read().split()[-1])
+            assert first in {child.pid for child in psutil.Process(process.pid).children()}
+            connection.close()
+            process.terminate()
+            assert process.wait(timeout=30) == 0
 
-from collections.abc import Generator
-from contextlib import contextmanager
+    def test_leaves_nobody_behind_who_holds_the_port_when_it_is_killed(
+        self, tmp_path: Path
+    ) -> None:
+        with program(tmp_path, workers=2) as (process, port):
+            connection = begin_request(process, port)
+            response = connection.getresponse()
+            begun = response.read(6)
+            workers = psutil.Process(process.pid).children()
+            try:
+                process.kill()
+                process.wait()
+                # What was under way is finished, and nobody else is let in.
+                assert (begun + response.read()).startswith(b"begun finished")
+                connection.close()
+                _, alive = psutil.wait_procs(workers, timeout=30)
+                assert not alive
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection(("127.0.0.1", port))
+            finally:
+                for worker in workers:
+                    with suppress(psutil.NoSuchProcess):
+                        worker.kill()
