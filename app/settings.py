@@ -100,12 +100,6 @@ def _not_negative(value: timedelta) -> timedelta:
     return value
 
 
-def _at_most_a_second(value: timedelta) -> timedelta:
-    if value > timedelta(seconds=1):
-        raise ValueError("has to be at most 1 second: sign-outs take effect within it")
-    return value
-
-
 def _rate(value: object) -> object:
     if value is None or isinstance(value, ThrottleRule):
         return value
@@ -343,7 +337,7 @@ class Settings(BaseSettings):
     negative_ttl: Duration = timedelta(minutes=1)
     """How long "there is no such product" is remembered."""
     refresh_lease: Duration = timedelta(seconds=5)
-    """How long the right to refresh lasts; at least FAKESTORE_TIMEOUT + DATABASE_POOL_TIMEOUT."""
+    """How long the right to refresh lasts; at least FAKESTORE_TIMEOUT, and the time to keep it."""
     refresh_backoff: Duration = timedelta(seconds=5)
     """How long nobody asks for a product again after asking has failed."""
 
@@ -378,10 +372,6 @@ class Settings(BaseSettings):
     """How long a session lasts at the most."""
     refresh_grace: Duration = timedelta(seconds=10)
     """How long a used refresh token still yields the same successor."""
-    session_check_ttl: Annotated[Duration, AfterValidator(_at_most_a_second)] = timedelta(
-        seconds=1
-    )
-    """How long a process believes that a session holds before it asks again; at most 1."""
     cookie_secure: bool = False
     """Whether browsers send the cookies over HTTPS only; in production true unless set."""
     allowed_origins: Annotated[
@@ -496,8 +486,10 @@ class Settings(BaseSettings):
     @field_validator("refresh_lease")
     @classmethod
     def _outlast_a_call(cls, lease: timedelta, info: ValidationInfo) -> timedelta:
-        # If it ends before the answer is kept, another process asks as well.
-        return _at_least(lease, info, "fakestore_timeout", "database_pool_timeout")
+        _at_least(lease, info, "fakestore_timeout")
+        # If it ended before the answer is kept, another process would ask as well.
+        both = (info.data.get(name) for name in ("fakestore_timeout", "database_pool_timeout"))
+        return max(lease, sum((each for each in both if each is not None), timedelta(0)))
 
     @field_validator("jwt_keys")
     @classmethod

@@ -64,7 +64,6 @@ def own_service(
         tmp_path_factory.mktemp("service"),
         own_database.url("favorites_test"),
         servers=(2,),
-        SESSION_CHECK_TTL="0.000001",
         # Of the 2.5 seconds within which a refusal is promised, half a second is left over by
         # default: too little on a machine that is busy with tests. Who waited twice is still late.
         DATABASE_POOL_TIMEOUT="1.5",
