@@ -115,7 +115,17 @@ class ProductReader:
         """
         if (hot := await self.hot.get(product_id)) is not None and self._is_fresh(hot):
             return self._served(hot, ServedFrom.HIT)
-        known = await self.lookups.find_product(product_id)
+        return await self.read_from(product_id, await self.lookups.find_product(product_id))
+
+    async def read_from(
+        self, product_id: ProductId, known: CachedProduct | UnknownProduct | None
+    ) -> ProductReading:
+        """
+        Read a product of which somebody has just looked up what is known.
+
+        :raises ProductNotFound: if the catalog does not list it
+        :raises CatalogUnavailable: if nothing is known of it and the catalog cannot be asked
+        """
         now = self.clock()
         match known:
             case CachedProduct(removed=True):

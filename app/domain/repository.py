@@ -512,8 +512,10 @@ class Lookups(ABC):
     @abstractmethod
     async def find_favorite(
         self, customer_id: CustomerId, product_id: ProductId
-    ) -> FavoriteItem | None:
-        """Return a favorite with its product, as `FavoriteRepository.get` does."""
+    ) -> tuple[FavoriteItem | None, CachedProduct | UnknownProduct | None]:
+        """
+        Return a favorite, as `FavoriteRepository.get` does, and what is known of the product.
+        """
 
     @abstractmethod
     async def list_version(self, customer_id: CustomerId) -> ListVersion:

@@ -103,6 +103,8 @@ def configure_logging(
     root.setLevel(level)
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(least, root.level))
+    # Where in the code a line comes from is not logged: "Optimization" in the library's manual.
+    logging._srcfile = None  # noqa: SLF001 - as it says there
     # Not shown on the terminal but logged, as every other line.
     logging.captureWarnings(capture=True)
     structlog.configure(
@@ -153,7 +155,11 @@ def _add(
 
 def _clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     event.pop("color_message", None)  # uvicorn's copy of the message, with colors
-    return {name: _cleaned(name, value, depth=0) for name, value in event.items()}
+    for name, value in event.items():
+        # Most of what is logged is a text that needs no second look.
+        if type(value) is not str or _is_suspicious(value) or _is_secret(name):
+            event[name] = _cleaned(name, value, depth=0)
+    return event
 
 
 @lru_cache(maxsize=1024)

@@ -49,7 +49,10 @@ async def expect_list(
     assert await lookups.list_version(customer_id) == version
     assert await lookups.contains(customer_id, asked) == (version, frozenset(ids))
     async with uow() as work:
-        alone = [await work.favorites.get(customer_id, each) for each in asked]
+        alone = [
+            (await work.favorites.get(customer_id, each), await work.products.get(each))
+            for each in asked
+        ]
     assert [await lookups.find_favorite(customer_id, each) for each in asked] == alone
     return ids
 

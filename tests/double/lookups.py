@@ -34,9 +34,10 @@ class UnitLookups(Lookups):
     @override
     async def find_favorite(
         self, customer_id: CustomerId, product_id: ProductId
-    ) -> FavoriteItem | None:
+    ) -> tuple[FavoriteItem | None, CachedProduct | UnknownProduct | None]:
         async with self.uow() as work:
-            return await work.favorites.get(customer_id, product_id)
+            item = await work.favorites.get(customer_id, product_id)
+            return item, await work.products.get(product_id)
 
     @override
     async def list_version(self, customer_id: CustomerId) -> ListVersion:

@@ -50,13 +50,13 @@ class FavoriteProduct:
         :raises FavoritesFull: if the customer has as many favorites as there may be
         :raises TooManyPending: if it had to wait and too many of the customer's do already
         """
-        known = await self.lookups.find_favorite(customer_id, product_id)
-        if known is not None and known.favorite.rejected_at is None:
-            return Favorited(item=known, created=False)
+        present, product = await self.lookups.find_favorite(customer_id, product_id)
+        if present is not None and present.favorite.rejected_at is None:
+            return Favorited(item=present, created=False)
         try:
             # What is asked goes on when we stop waiting, and the job finds the answer.
             async with asyncio.timeout(self.patience.total_seconds()):
-                cached = (await self.products.read(product_id)).cached
+                cached = (await self.products.read_from(product_id, product)).cached
         except (CatalogUnavailable, TimeoutError):
             return await self._accept_for_later(customer_id, product_id)
         return await self._accept(customer_id, product_id, cached)

@@ -220,7 +220,7 @@ def _own(scope: Scope, id_: str) -> CustomerId | None:
         claimed = claimed_by(scope)
     except InvalidToken:
         return None
-    if isinstance(claimed, CustomerPrincipal) and id_ in ("me", str(claimed.customer_id)):
+    if isinstance(claimed, CustomerPrincipal) and (id_ == "me" or id_ == str(claimed.customer_id)):
         return claimed.customer_id
     return None
 

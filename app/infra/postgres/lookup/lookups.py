@@ -17,6 +17,7 @@ from app.infra.postgres.lookup.copies import Copies, Copy
 from app.infra.postgres.lookup.lanes import Lanes
 
 Newest: TypeAlias = tuple[ListVersion, Page[FavoriteItem]]
+Found: TypeAlias = tuple[FavoriteItem | None, Copy | None]
 Contained: TypeAlias = tuple[ListVersion, frozenset[ProductId]]
 
 _LIST_MOST = 32
@@ -53,13 +54,12 @@ _NEWEST = f"""
     ) AS f ON true
     ORDER BY q.n, f.favorited_at DESC, f.product_id DESC"""  # noqa: S608 - constants
 _FAVORITES = """
-    SELECT q.n, 0, 0, f.product_id, f.favorited_at, f.rejected_at, p.xmin,
+    SELECT q.n, f.favorited_at IS NOT NULL, 0, q.product_id, f.favorited_at, f.rejected_at, p.xmin,
         f.snapshot_title, f.snapshot_price::text, f.snapshot_image,
         f.snapshot_rate::text, f.snapshot_rating_count
     FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS q (customer_id, product_id, n)
-    JOIN favorites AS f ON f.customer_id = q.customer_id AND f.product_id = q.product_id
-    LEFT JOIN products_cache AS p
-        ON p.product_id = f.product_id AND p.fetched_at IS NOT NULL"""
+    LEFT JOIN favorites AS f ON f.customer_id = q.customer_id AND f.product_id = q.product_id
+    LEFT JOIN products_cache AS p ON p.product_id = q.product_id"""
 _CONTAINED = f"""
     SELECT q.n, coalesce(l.version, 0), {_CATALOG_VERSION}, ARRAY(
         SELECT product_id FROM favorites
@@ -117,23 +117,23 @@ class PostgresLookups(Lookups):
         return {product_id: copies.get(product_id) for product_id in asked}
 
     @override
-    async def find_favorite(
-        self, customer_id: CustomerId, product_id: ProductId
-    ) -> FavoriteItem | None:
+    async def find_favorite(self, customer_id: CustomerId, product_id: ProductId) -> Found:
         return await self._favorites.ask((customer_id, product_id))
 
     async def _find_favorites(
         self, asked: Collection[tuple[CustomerId, ProductId]]
-    ) -> Mapping[tuple[CustomerId, ProductId], FavoriteItem | None]:
+    ) -> Mapping[tuple[CustomerId, ProductId], Found]:
         keys = list(asked)
         rows = await self._lanes.fetch(
             _FAVORITES, [key[0] for key in keys], [key[1] for key in keys]
         )
         copies = await self._copies_of(rows)
-        found = {keys[row[0] - 1]: row for row in rows}
-        return {
-            key: self._item(key[0], found[key], copies) if key in found else None for key in keys
-        }
+        found: dict[tuple[CustomerId, ProductId], Found] = {}
+        for row in rows:
+            key = keys[row[0] - 1]
+            item = self._item(key[0], row, copies) if row[1] else None
+            found[key] = (item, copies.get(key[1]))
+        return found
 
     async def _copies_of(self, rows: Sequence[Any]) -> Mapping[int, Copy]:
         return await self._copies.resolve({row[3]: row[6] for row in rows if row[6] is not None})
