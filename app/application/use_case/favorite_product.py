@@ -9,7 +9,7 @@ from app.domain.customer import CustomerId
 from app.domain.favorite import Favorite, FavoriteItem, Snapshot
 from app.domain.job import ValidateProduct
 from app.domain.outcome import CatalogUnavailable, CustomerNotFound, TooManyPending
-from app.domain.product import CachedProduct, ProductId
+from app.domain.product import CachedProduct, ProductId, UnknownProduct
 from app.domain.repository import Additions, Lookups, UnitOfWork, UnitOfWorkFactory
 
 logger = logging.getLogger(__name__)
@@ -53,13 +53,21 @@ class FavoriteProduct:
         present, product = await self.lookups.find_favorite(customer_id, product_id)
         if present is not None and present.favorite.rejected_at is None:
             return Favorited(item=present, created=False)
+        cached = self.products.fresh(product) or await self._read(product_id, product)
+        if cached is None:
+            return await self._accept_for_later(customer_id, product_id)
+        return await self._accept(customer_id, product_id, cached)
+
+    async def _read(
+        self, product_id: ProductId, known: CachedProduct | UnknownProduct | None
+    ) -> CachedProduct | None:
+        """Return the product; None if the catalog does not say in time whether there is one."""
         try:
             # What is asked goes on when we stop waiting, and the job finds the answer.
             async with asyncio.timeout(self.patience.total_seconds()):
-                cached = (await self.products.read_from(product_id, product)).cached
+                return (await self.products.read_from(product_id, known)).cached
         except (CatalogUnavailable, TimeoutError):
-            return await self._accept_for_later(customer_id, product_id)
-        return await self._accept(customer_id, product_id, cached)
+            return None
 
     async def _accept(
         self, customer_id: CustomerId, product_id: ProductId, cached: CachedProduct
@@ -107,7 +115,7 @@ class FavoriteProduct:
 
 def _favorited(favorite: Favorite, cached: CachedProduct | None) -> Favorited:
     item = FavoriteItem(favorite=favorite, cached=cached)
-    logger.info(
+    logger.debug(
         "product_favorited",
         extra={
             "customer_id": str(favorite.customer_id),

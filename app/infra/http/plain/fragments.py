@@ -26,6 +26,7 @@ class Fragments:
         self._soft_ttl = policy.soft_ttl
         self._products: dict[tuple[int, bool], tuple[CachedProduct, str]] = {}
         self._snapshots: dict[int, tuple[Snapshot, str]] = {}
+        self._texts: dict[Snapshot, str] = {}
 
     def product(self, cached: CachedProduct, *, stale: bool) -> str:
         """Write a product as `ProductOut` does."""
@@ -72,6 +73,10 @@ class Fragments:
             return known[1]
         if len(self._snapshots) >= KEPT:
             self._snapshots.clear()
-        text = SnapshotOut.model_validate(snapshot).model_dump_json()
+            self._texts.clear()
+        # Another object may be an equal one: whoever favorites a product today gets the same.
+        text = self._texts.get(snapshot)
+        if text is None:
+            text = self._texts[snapshot] = SnapshotOut.model_validate(snapshot).model_dump_json()
         self._snapshots[id(snapshot)] = (snapshot, text)
         return text

@@ -1,6 +1,6 @@
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeAlias
 
 from typing_extensions import override
 
@@ -11,7 +11,13 @@ from app.infra.postgres.lookup.lanes import Lanes
 
 _ADD = "SELECT n, added FROM add_favorites($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 
-_Asked: TypeAlias = tuple[Favorite, int]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """One addition; never the same as another, so that it need not be looked at to tell."""
+
+    favorite: Favorite
+    at_most: int
 
 
 class PostgresAdditions(Additions):
@@ -31,12 +37,12 @@ class PostgresAdditions(Additions):
     async def add(self, favorite: Favorite, *, at_most: int) -> bool | None:
         if favorite.when_favorited is None:
             return None
-        return await self._batch.ask((favorite, at_most))
+        return await self._batch.ask(_Asked(favorite, at_most))
 
     async def _add_all(self, asked: Collection[_Asked]) -> Mapping[_Asked, bool | None]:
         # Of a customer one at a time: what the others find depends on it.
-        keys = list({favorite.customer_id: (favorite, most) for favorite, most in asked}.values())
-        favorites = [favorite for favorite, _ in keys]
+        keys = list({each.favorite.customer_id: each for each in asked}.values())
+        favorites = [each.favorite for each in keys]
         snapshots = [each.when_favorited for each in favorites if each.when_favorited is not None]
         ratings = [snapshot.rating for snapshot in snapshots]
         rows = await self._lanes.fetch(
@@ -49,7 +55,7 @@ class PostgresAdditions(Additions):
             [snapshot.image for snapshot in snapshots],
             [None if rating is None else rating.rate for rating in ratings],
             [None if rating is None else rating.count for rating in ratings],
-            min(most for _, most in keys),
+            min(each.at_most for each in keys),
         )
         done = {keys[n - 1]: added for n, added in rows}
         return {key: done.get(key) for key in asked}
