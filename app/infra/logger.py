@@ -9,12 +9,12 @@ included. Control characters, which could forge lines or steer a terminal, are e
 
 import json
 import logging
-import math
 import re
 import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import nullcontext
 from functools import lru_cache, partial
+from math import isfinite
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -88,12 +88,11 @@ def configure_logging(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         *([partial(_add, ids)] if ids is not None else []),
         structlog.processors.format_exc_info,
-        _clean,
     ]
     if format == "json":
         processors.append(_as_json)
     else:
-        processors += [_escape, _console_renderer(colors=stream.isatty())]
+        processors += [_clean, _escape, _console_renderer(colors=stream.isatty())]
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Formatter(processors))
     root = logging.getLogger()
@@ -155,11 +154,7 @@ def _add(
 
 def _clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     event.pop("color_message", None)  # uvicorn's copy of the message, with colors
-    for name, value in event.items():
-        # Most of what is logged is a text that needs no second look.
-        if type(value) is not str or _is_suspicious(value) or _is_secret(name):
-            event[name] = _cleaned(name, value, depth=0)
-    return event
+    return {name: _cleaned(name, value, depth=0) for name, value in event.items()}
 
 
 @lru_cache(maxsize=1024)
@@ -176,7 +171,7 @@ def _cleaned(name: str, value: object, *, depth: int) -> object:
         case None | bool() | int():
             return value
         case float():
-            return value if math.isfinite(value) else str(value)
+            return value if isfinite(value) else str(value)
         case Mapping() if depth < _DEPTH_MAX:
             return {
                 _text(key): _cleaned(str(key), item, depth=depth + 1)
@@ -240,10 +235,26 @@ class _Formatter(logging.Formatter):
 _OF_RECORDS = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
 
 
-def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    line = to_json(event).decode()
-    # What is not ASCII is escaped, as it may look like the end of a line; it is rare.
-    return line if line.isascii() else _encode(event)
+def _as_json(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    # Nearly every line is plain, and as a whole it is soon looked at.
+    if _all_are_plain(tuple(event)) and all(map(_is_plain, event.values())):
+        line = to_json(event).decode()
+        if line.isascii() and not _is_suspicious(line):
+            return line
+    return _encode(_clean(logger, method, event))
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether a value is written as it is, if nothing in its text speaks against it."""
+    kind = type(value)
+    if kind is str or kind is int or value is None:
+        return True
+    return isinstance(value, float) and isfinite(value)
+
+
+@lru_cache(maxsize=1024)
+def _all_are_plain(names: tuple[str, ...]) -> bool:
+    return not any(name == "color_message" or _is_secret(name) for name in names)
 
 
 _encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode

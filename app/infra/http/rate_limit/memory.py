@@ -41,7 +41,8 @@ class ProcessLimiter(RateLimiter):
             requests = self._requests[key] = array("d")
         else:
             self._requests.move_to_end(key)
-        over = bisect_right(requests, since)
+        # Most who ask have asked nothing that is over already.
+        over = bisect_right(requests, since) if requests and requests[0] <= since else 0
         if 2 * over > len(requests):
             # Only then, so that what is moved up has been paid for by what is dropped.
             del requests[:over]
