@@ -1,11 +1,14 @@
 """Threads for work that would hold up the event loop, with a bounded queue before them."""
 
 import asyncio
+import ctypes
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
-from threading import Lock
+from threading import Lock, get_native_id
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -15,6 +18,44 @@ T = TypeVar("T")
 
 RETRY_AFTER = timedelta(seconds=1)
 QUEUE_PER_THREAD = 16
+
+
+NICENESS = 10
+"""How far hashing stands back behind whoever else wants a core (nice(1))."""
+
+
+def _give_way() -> None:
+    """
+    Let others have the core first, the event loop above all, which needs it for moments only.
+
+    On Linux each thread has a niceness of its own; elsewhere it is that of the whole process.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), NICENESS)
+
+
+IDLE_S = 2.0
+"""So long after the last password memory is given back."""
+
+
+_M_ARENA_MAX = -8
+
+
+def _keep_memory_in_one_place() -> None:
+    """Have what threads allocate in one arena: of others glibc gives nothing back (mallopt(3))."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+def _give_back_memory() -> None:
+    """
+    Return to the system what hashing took, some 20 MiB a thread (malloc_trim(3)).
+
+    glibc keeps what is freed for the next time, which is right while passwords come and wrong
+    after that; other libraries have no such functions.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def usable_cores() -> int:
@@ -29,7 +70,8 @@ class HashingExecutor:
     Runs functions in threads of its own, as many at a time as there are threads.
 
     At most `queue` more wait for their turn, in the order in which they came; whoever comes then
-    is refused at once, because a queue that only grows serves nobody in time. A caller who is
+    is refused at once, because a queue that only grows serves nobody in time. Threads give way to
+    whoever else needs a core, so that a storm of sign-ins is not felt elsewhere. A caller who is
     cancelled gives up the place in the queue; what has begun to run keeps it until it is done,
     so that memory stays bounded by the number of threads.
     """
@@ -39,9 +81,13 @@ class HashingExecutor:
         self._capacity = self._threads + (
             QUEUE_PER_THREAD * self._threads if queue is None else queue
         )
-        self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="hashing")
+        _keep_memory_in_one_place()
+        self._executor = ThreadPoolExecutor(
+            self._threads, thread_name_prefix="hashing", initializer=_give_way
+        )
         self._admitted = 0
         self._closed = False
+        self._idle: asyncio.TimerHandle | None = None
         # Places are given up by the threads as well as by the event loop.
         self._lock = Lock()
 
@@ -64,7 +110,20 @@ class HashingExecutor:
             future = self._executor.submit(work)
         # Called also when a queued call is cancelled, and then at once.
         future.add_done_callback(self._leave)
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            self._rest_later()
+
+    def _rest_later(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = asyncio.get_running_loop().call_later(IDLE_S, self._rest)
+
+    def _rest(self) -> None:
+        with self._lock:
+            if not self._closed and self._admitted == 0:
+                self._executor.submit(_give_back_memory)
 
     def _leave(self, _: Future[T]) -> None:
         with self._lock:
@@ -74,6 +133,8 @@ class HashingExecutor:
         """Refuse new work, finish what was admitted and end the threads."""
         with self._lock:
             self._closed = True
+        if self._idle is not None:
+            self._idle.cancel()
         # Off the loop: those who wait for their results have to run meanwhile.
         await asyncio.to_thread(self._executor.shutdown)
 

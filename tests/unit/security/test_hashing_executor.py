@@ -1,5 +1,7 @@
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from threading import Event
@@ -20,6 +22,36 @@ async def _started(*calls: Coroutine[Any, Any, object]) -> list[asyncio.Task[obj
 
 def _noting(notes: list[str], text: str) -> Callable[[], None]:
     return lambda: notes.append(text)
+
+
+# In a process of its own, whose memory nobody else touches; in MiB.
+RESTING = """
+import asyncio, os, threading, argon2.low_level, psutil
+from app.infra.security import hashing_executor
+from app.infra.security.hashing_executor import HashingExecutor
+
+hashing_executor.IDLE_S = 0.05
+
+def memory():
+    return psutil.Process().memory_info().rss >> 20
+
+def work():
+    argon2.low_level.hash_secret(b"x", b"salt" * 4, 1, 64 * 1024, 1, 32, argon2.low_level.Type.ID)
+    return memory(), os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+async def main():
+    before = memory()
+    async with HashingExecutor(threads=2) as executor:
+        done = await asyncio.gather(*(executor.run(work) for _ in range(4)))
+        for _ in range(200):
+            if memory() < before + 10:
+                break
+            await asyncio.sleep(0.05)
+        worked, niceness = map(max, zip(*done))
+        print(before, worked, memory(), niceness)
+
+asyncio.run(main())
+"""
 
 
 class TestHashingExecutor:
@@ -120,6 +152,16 @@ class TestHashingExecutor:
         gate.set()
         assert await asyncio.gather(*held) == [True, "done"]
         await closing
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is not given back")
+    def test_gives_memory_back_and_way_to_others(self) -> None:
+        ended = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-c", RESTING], capture_output=True, text=True, check=True, timeout=60
+        )
+        before, worked, rested, niceness = map(int, ended.stdout.split())
+        assert worked > before + 50
+        assert rested < before + 10
+        assert niceness > 0
 
     async def test_ends_its_threads_when_closed(self) -> None:
         async with HashingExecutor(threads=1) as executor:
