@@ -48,7 +48,7 @@ from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from app.infra.security.api_key import new_api_key
 from app.infra.security.common_password import common_passwords
 from app.infra.security.device_token import HmacDeviceTokens
-from app.infra.security.hashing_executor import HashingExecutor, usable_cores
+from app.infra.security.hashing_executor import HashingExecutor, hashing_cores
 from app.infra.security.password import Argon2Parameters, ArgonPasswordHasher
 from app.infra.security.refresh_token import HmacRefreshTokenSource
 from app.infra.security.signing_keys import SigningKeys
@@ -370,8 +370,7 @@ def _signing_keys(settings: Settings) -> SigningKeys:
 def _hashing_threads(settings: Settings) -> int:
     if settings.password_threads is not None:
         return settings.password_threads
-    # The processes of one server share its cores.
-    return max(1, usable_cores() // int(os.environ.get(WORKERS_VARIABLE, "1")))
+    return hashing_cores(processes=int(os.environ.get(WORKERS_VARIABLE, "1")))
 
 
 def _catalog_options(settings: Settings) -> CatalogOptions:

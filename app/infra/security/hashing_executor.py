@@ -3,12 +3,11 @@
 import asyncio
 import ctypes
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
-from threading import Lock, get_native_id
+from threading import Lock
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -18,20 +17,6 @@ T = TypeVar("T")
 
 RETRY_AFTER = timedelta(seconds=1)
 QUEUE_PER_THREAD = 16
-
-
-NICENESS = 10
-"""How far hashing stands back behind whoever else wants a core (nice(1))."""
-
-
-def _give_way() -> None:
-    """
-    Let others have the core first, the event loop above all, which needs it for moments only.
-
-    On Linux each thread has a niceness of its own; elsewhere it is that of the whole process.
-    """
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, get_native_id(), NICENESS)
 
 
 IDLE_S = 2.0
@@ -65,26 +50,33 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def hashing_cores(*, processes: int = 1) -> int:
+    """
+    Return how many cores each of several processes may hash on, at least 1.
+
+    One core is left to everything else: with hashing on all of them, those who do not sign in wait
+    for those who do.
+    """
+    return max(1, (usable_cores() - 1) // processes)
+
+
 class HashingExecutor:
     """
     Runs functions in threads of its own, as many at a time as there are threads.
 
     At most `queue` more wait for their turn, in the order in which they came; whoever comes then
-    is refused at once, because a queue that only grows serves nobody in time. Threads give way to
-    whoever else needs a core, so that a storm of sign-ins is not felt elsewhere. A caller who is
+    is refused at once, because a queue that only grows serves nobody in time. A caller who is
     cancelled gives up the place in the queue; what has begun to run keeps it until it is done,
     so that memory stays bounded by the number of threads.
     """
 
     def __init__(self, *, threads: int | None = None, queue: int | None = None) -> None:
-        self._threads = usable_cores() if threads is None else threads
+        self._threads = hashing_cores() if threads is None else threads
         self._capacity = self._threads + (
             QUEUE_PER_THREAD * self._threads if queue is None else queue
         )
         _keep_memory_in_one_place()
-        self._executor = ThreadPoolExecutor(
-            self._threads, thread_name_prefix="hashing", initializer=_give_way
-        )
+        self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="hashing")
         self._admitted = 0
         self._closed = False
         self._idle: asyncio.TimerHandle | None = None
