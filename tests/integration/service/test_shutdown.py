@@ -57,28 +57,29 @@ async def test_newcomers_are_served_until_everybody_knows(
     new_database: Callable[..., str], tmp_path: Path, processes: int
 ) -> None:
     with running_service(
-        tmp_path, new_database(migrated=True), servers=(processes,), DRAIN_DELAY="5"
+        tmp_path, new_database(migrated=True), servers=(processes,), DRAIN_DELAY="8"
     ) as service:
         (server,) = service.servers
         server.ask_to_stop()
         await until(lambda: _unready(service), what="the word that it is not ready")
-        answers = [await _ask_anew(service, "/health/ready") for _ in range(8)]
-        others = [await _ask_anew(service, "/products") for _ in range(8)]
+        answers = await _ask_anew(service, "/health/ready")
+        others = await _ask_anew(service, "/products")
         await until(lambda: _refused(service), what="the end of listening")
         assert set(answers) == {503}
         assert set(others) == {200}
         assert await asyncio.to_thread(server.child.wait, STOP_S) == 0
 
 
-async def _ask_anew(service: Service, path: str) -> int:
-    """Ask on a connection of its own; returns the status."""
-    async with httpx2.AsyncClient(base_url=service.urls[0], timeout=20) as client:
-        return (await client.get(path)).status_code
+async def _ask_anew(service: Service, path: str, *, times: int = 8) -> list[int]:
+    """Ask several times, each on a connection of its own; returns the statuses."""
+    anew = httpx2.Limits(max_keepalive_connections=0)
+    async with httpx2.AsyncClient(base_url=service.urls[0], timeout=20, limits=anew) as client:
+        return [(await client.get(path)).status_code for _ in range(times)]
 
 
 async def _unready(service: Service) -> bool:
     # Whichever process takes the connection.
-    return {await _ask_anew(service, "/health/ready") for _ in range(8)} == {503}
+    return set(await _ask_anew(service, "/health/ready")) == {503}
 
 
 async def _ask_until_told_to_leave(service: Service) -> list[int]:
