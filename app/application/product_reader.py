@@ -293,12 +293,11 @@ class ProductReader:
     def refresh_soon(self, items: Iterable[CachedProduct]) -> None:
         """Begin to refresh those that need it and nobody asks for; never wait, never raise."""
         now = self.clock()
-        fresh_since = now - self.policy.soft_ttl
         due = frozenset(
             [
                 item.product.id
                 for item in items
-                if item.fetched_at < fresh_since
+                if now > item.fresh_until(self.policy)
                 and not item.removed
                 and item.refresh.claimable(now)
             ]

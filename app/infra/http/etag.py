@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from app.domain.customer import Customer, CustomerId
 from app.domain.outcome import PreconditionFailed
@@ -117,12 +118,19 @@ _QUERY_KEPT = 100
 _asked = lru_cache(maxsize=512)(_hash)
 
 
+def if_none_match(scope: Scope) -> str:
+    """Return what a request says that it knows, several fields as one; empty without any."""
+    return ", ".join(
+        value.decode("latin-1") for name, value in scope["headers"] if name == b"if-none-match"
+    ).strip()
+
+
 def _any_will_do(request: Request) -> bool:
-    return ", ".join(request.headers.getlist("if-none-match")).strip() == "*"
+    return if_none_match(request.scope) == "*"
 
 
 def _is_known(request: Request, tag: str) -> bool:
-    return is_known(", ".join(request.headers.getlist("if-none-match")), tag)
+    return is_known(if_none_match(request.scope), tag)
 
 
 def is_known(header: str, tag: str) -> bool:

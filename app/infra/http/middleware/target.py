@@ -26,8 +26,13 @@ class CheckTarget:
         await self._app(scope, receive, send)
 
 
+def is_plain(encoded: bytes) -> bool:
+    """Tell whether there is nothing to decode, and so nothing that could go wrong with it."""
+    return b"%" not in encoded and encoded.isascii() and b"\0" not in encoded
+
+
 def _check(encoded: bytes, part: str) -> None:
-    if b"%" not in encoded and encoded.isascii() and b"\0" not in encoded:
+    if is_plain(encoded):
         return
     try:
         text = unquote_to_bytes(encoded).decode()

@@ -23,7 +23,7 @@ class Fragments:
     """
 
     def __init__(self, policy: CachePolicy) -> None:
-        self._soft_ttl = policy.soft_ttl
+        self._policy = policy
         self._products: dict[tuple[int, bool], tuple[CachedProduct, str]] = {}
         self._snapshots: dict[int, tuple[Snapshot, str]] = {}
         self._texts: dict[Snapshot, str] = {}
@@ -65,7 +65,7 @@ class Fragments:
         return f'{{"items":[{written}]{rest}}}'
 
     def _is_stale(self, cached: CachedProduct, now: datetime) -> bool:
-        return now - cached.fetched_at > self._soft_ttl
+        return now > cached.fresh_until(self._policy)
 
     def _snapshot(self, snapshot: Snapshot) -> str:
         known = self._snapshots.get(id(snapshot))

@@ -23,7 +23,8 @@ from app.domain.favorite import ListVersion
 from app.domain.outcome import InvalidToken
 from app.domain.page import DEFAULT_LIMIT
 from app.domain.product import ProductId
-from app.infra.http.etag import is_known, list_tag, validators
+from app.infra.http.etag import if_none_match, is_known, list_tag, validators
+from app.infra.http.middleware.target import is_plain
 from app.infra.http.paging import Links
 from app.infra.http.plain.fragments import Fragments
 from app.infra.http.router.favorite_request import favorites_name
@@ -93,8 +94,7 @@ class PlainRequests:
         await send({"type": "http.response.body", "body": content})
 
     async def _answer(self, scope: Scope) -> Answer | None:
-        target = scope.get("raw_path") or b"%"
-        if b"%" in target or not (target + scope["query_string"]).isascii():
+        if not (is_plain(scope.get("raw_path") or b"%") and is_plain(scope["query_string"])):
             return None
         special = _BODY if scope["method"] == "GET" else _BODY_OR_PAGE
         if not special.isdisjoint([name for name, _ in scope["headers"]]):
@@ -138,7 +138,7 @@ class PlainRequests:
         customer_id = _own(scope, id_)
         if customer_id is None:
             return None
-        known = _known_tags(scope)
+        known = if_none_match(scope)
         if known == "*":
             return None
         scope["route"] = _LIST
@@ -171,7 +171,7 @@ class PlainRequests:
             return None
         product_ids = [ProductId(int(each)) for each in found[1].split(b",")]
         customer_id = _own(scope, id_)
-        if customer_id is None or _known_tags(scope):
+        if customer_id is None or if_none_match(scope):
             return None
         scope["route"] = _CONTAINS
         await authenticate(scope)
@@ -223,12 +223,6 @@ def _own(scope: Scope, id_: str) -> CustomerId | None:
     if isinstance(claimed, CustomerPrincipal) and (id_ == "me" or id_ == str(claimed.customer_id)):
         return claimed.customer_id
     return None
-
-
-def _known_tags(scope: Scope) -> str:
-    return ", ".join(
-        value.decode("latin-1") for name, value in scope["headers"] if name == b"if-none-match"
-    ).strip()
 
 
 def _tag(scope: Scope, customer_id: CustomerId, version: ListVersion) -> str:
