@@ -46,10 +46,11 @@ from app.infra.postgres.replica import Replica
 from app.infra.postgres.schema import schema_at_head
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from app.infra.security.api_key import new_api_key
+from app.infra.security.argon import Argon2Parameters
 from app.infra.security.common_password import common_passwords
 from app.infra.security.device_token import HmacDeviceTokens
 from app.infra.security.hashing_executor import HashingExecutor, hashing_cores
-from app.infra.security.password import Argon2Parameters, ArgonPasswordHasher
+from app.infra.security.password import ArgonPasswordHasher
 from app.infra.security.refresh_token import HmacRefreshTokenSource
 from app.infra.security.signing_keys import SigningKeys
 from app.infra.security.token import JwtTokenIssuer
@@ -175,6 +176,7 @@ async def wire(
             tasks,
         ):
             if readiness is not None:
+                hashing.start()
                 _settle()
                 readiness.opened(partial(_check_schema, engine))
             yield assemble(

@@ -21,8 +21,8 @@ import asyncpg  # type: ignore[import-untyped]  # ships no types
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from app.infra.security.argon import Argon2Parameters
 from app.infra.security.hashing_executor import hashing_cores
-from app.infra.security.password import Argon2Parameters
 from development.benchmark.data import PASSWORD
 
 CONNECTIONS = 10

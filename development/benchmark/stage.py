@@ -50,8 +50,9 @@ class Server:
     process: psutil.Process
 
     def rss_mib(self) -> float:
-        """Return the memory of the process, in MiB."""
-        return float(self.process.memory_info().rss) / 1024**2
+        """Return the memory of the process and of those it has started, in MiB."""
+        family = [self.process, *self.process.children(recursive=True)]
+        return sum(float(each.memory_info().rss) for each in family) / 1024**2
 
     def cpu_s(self) -> float:
         """Return the seconds it has kept a core busy."""
