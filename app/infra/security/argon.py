@@ -13,9 +13,12 @@ from dataclasses import dataclass
 
 from argon2 import Parameters, extract_parameters
 from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
-from argon2.low_level import ARGON2_VERSION, Type, hash_secret, verify_secret
+from argon2.low_level import ARGON2_VERSION, Type, error_to_str, hash_secret, verify_secret
 
 from app.domain.customer import PasswordHash
+
+_EXHAUSTED = {error_to_str(-22), error_to_str(-33)}
+"""What the library says when there is no memory, or no thread for a lane (argon2.h)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,16 +55,24 @@ class Argon2Parameters:
             return False
 
     def hash(self, secret: bytes, *, memory_kib: int | None = None) -> PasswordHash:
-        """Hash a secret with a new salt, with less memory if told so."""
-        encoded = hash_secret(
-            secret,
-            secrets.token_bytes(self.salt_bytes),
-            time_cost=self.passes,
-            memory_cost=self.memory_kib if memory_kib is None else memory_kib,
-            parallelism=self.lanes,
-            hash_len=self.tag_bytes,
-            type=Type.ID,
-        )
+        """
+        Hash a secret with a new salt, with less memory if told so.
+
+        :raises MemoryError: if the machine has not enough for it
+        """
+        try:
+            encoded = hash_secret(
+                secret,
+                secrets.token_bytes(self.salt_bytes),
+                time_cost=self.passes,
+                memory_cost=self.memory_kib if memory_kib is None else memory_kib,
+                parallelism=self.lanes,
+                hash_len=self.tag_bytes,
+                type=Type.ID,
+            )
+        except Argon2Error as error:
+            _raise_if_exhausted(error)
+            raise
         return PasswordHash(encoded.decode("ascii"))
 
     def verify(self, secret: bytes, hashed: PasswordHash) -> bool:
@@ -69,12 +80,14 @@ class Argon2Parameters:
         Compare a secret with a hash, at the price at which that was made.
 
         :raises ValueError: if the hash is malformed; that costs nothing
+        :raises MemoryError: if the machine has not enough for it
         """
         try:
             return verify_secret(hashed.encode("ascii"), secret, Type.ID)
         except VerifyMismatchError:
             return False
         except Argon2Error as error:
+            _raise_if_exhausted(error)
             raise ValueError("The hash is malformed") from error
 
     def matches(self, secret: bytes, hashed: PasswordHash | None) -> bool | None:
@@ -101,3 +114,9 @@ class Argon2Parameters:
         # Argon2 needs 8 KiB a lane (RFC 9106, section 3.1); less than that cannot be measured.
         if spared_kib >= 8 * self.lanes:
             self.hash(secret, memory_kib=spared_kib)
+
+
+def _raise_if_exhausted(error: Argon2Error) -> None:
+    """Tell a machine that has nothing left from a hash that is wrong."""
+    if str(error) in _EXHAUSTED:
+        raise MemoryError from error

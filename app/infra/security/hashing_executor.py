@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -35,7 +36,9 @@ END_S = 5.0
 HUNG_S = 60.0
 """So long a task may take; the process is killed then, for it hangs."""
 
-_ROOT = Path(app.__file__).resolve().parent.parent
+_ROOT = str(Path(app.__file__).resolve().parent.parent)
+_OF_THE_INTERPRETER = ("LD_LIBRARY_PATH", "PYTHONHOME")
+"""Variables without which it may not start."""
 
 
 def usable_cores() -> int:
@@ -80,6 +83,7 @@ class HashingExecutor:
         self._slots = asyncio.Semaphore(self._threads)
         self._admitted = 0
         self._closed = False
+        self._ended = False
         self._numbers = itertools.count()
         self._calls: dict[int, _Call] = {}
         self._process: asyncio.subprocess.Process | None = None
@@ -94,8 +98,9 @@ class HashingExecutor:
     def start(self) -> None:
         """Start the process, so that the first password need not wait for it."""
         if self._attendant is None or self._attendant.done():
+            # A fresh context: it must not carry the id of the request that happened to be first.
             self._attendant = asyncio.get_running_loop().create_task(
-                self._attend(), name="hashing"
+                self._attend(), name="hashing", context=Context()
             )
 
     async def hash(self, parameters: Argon2Parameters, password: Password) -> PasswordHash:
@@ -136,28 +141,35 @@ class HashingExecutor:
         except BaseException:
             self._admitted -= 1
             raise
-        outcome = self._give(task)
-        try:
-            async with asyncio.timeout(HUNG_S):
-                # Whoever leaves now leaves the work behind, and the place is its until it is done.
-                return await asyncio.shield(outcome)
-        except TimeoutError:
-            if self._process is not None:
-                self._process.kill()
-            raise _busy() from None
+        # Whoever leaves now leaves the work behind, and the place is its until it is done.
+        return await asyncio.shield(self._give(task))
 
     def _give(self, task: Mapping[str, object]) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
         number = next(self._numbers)
-        outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        outcome.add_done_callback(self._leave)
+        outcome: asyncio.Future[Any] = loop.create_future()
+        patience = loop.call_later(HUNG_S, self._give_up, number)
+        outcome.add_done_callback(lambda _: self._leave(patience))
         call = self._calls[number] = _Call(_line(task, number=number), outcome)
-        if self._process is None:
-            self.start()
-        else:
+        if self._process is not None:
             _send(self._process, call)
+        elif self._ended:
+            self._refuse(tried=0)
+        else:
+            self.start()
         return outcome
 
-    def _leave(self, _: asyncio.Future[Any]) -> None:
+    def _give_up(self, number: int) -> None:
+        """Kill the process for a task that hangs; what else it was doing is done by another."""
+        call = self._calls.pop(number, None)
+        if call is None:
+            return
+        call.outcome.set_exception(_busy())
+        if self._process is not None:
+            _kill(self._process)
+
+    def _leave(self, patience: asyncio.TimerHandle) -> None:
+        patience.cancel()
         self._admitted -= 1
         self._slots.release()
         if self._idle is not None:
@@ -165,21 +177,22 @@ class HashingExecutor:
         self._idle = asyncio.get_running_loop().call_later(IDLE_S, self._rest)
 
     def _rest(self) -> None:
-        if self._process is not None and self._process.stdin is not None and not self._admitted:
-            self._process.stdin.write(_line({"task": "rest"}, number=next(self._numbers)))
+        if self._process is not None and not self._admitted:
+            _write(self._process, _line({"task": "rest"}, number=next(self._numbers)))
 
     async def _attend(self) -> None:
         """Have a process until it ends, and then another as long as there is work."""
-        while True:
-            try:
+        try:
+            while True:
                 await self._attend_one()
-            except OSError:
-                logger.exception("The process that hashes does not start")
-                self._refuse(tried=0)
-            else:
                 self._refuse(tried=TRIES)
-            if not self._calls:
-                return
+                if not self._calls:
+                    return
+        except OSError:
+            logger.exception("hashing_process_not_started")
+        finally:
+            # However it ends, nobody is left waiting.
+            self._refuse(tried=0)
 
     async def _attend_one(self) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -187,8 +200,7 @@ class HashingExecutor:
             str(self._threads),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            # No settings, no secrets.
-            env={"PYTHONPATH": str(_ROOT)},
+            env=_environment(),
             # What a terminal says to the server is not for it, and its cores are shared apart.
             start_new_session=True,
         )
@@ -202,16 +214,20 @@ class HashingExecutor:
             self._process = None
             status = await _end(process)
         if not self._closed:
-            logger.error("The process that hashes has ended", extra={"exit_status": status})
+            logger.warning("hashing_process_lost", extra={"exit_status": status})
 
     def _settle(self, *, number: int, outcome: Any = None, error: str | None = None) -> None:
         call = self._calls.pop(number, None)
         if call is None:
             return
-        if error is None:
-            call.outcome.set_result(outcome)
-        else:
-            call.outcome.set_exception(RuntimeError(f"Hashing failed: {error}"))
+        match error:
+            case None:
+                call.outcome.set_result(outcome)
+            case "MemoryError":
+                logger.warning("hashing_out_of_memory")
+                call.outcome.set_exception(_busy())
+            case _:
+                call.outcome.set_exception(RuntimeError(f"Hashing failed: {error}"))
 
     def _refuse(self, *, tried: int) -> None:
         for number, call in list(self._calls.items()):
@@ -224,18 +240,20 @@ class HashingExecutor:
         if self._closed:
             return
         self._closed = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(END_S):
-                # In the order of arrival: when all places are ours, nobody else is left.
-                for _ in range(self._threads):
-                    await self._slots.acquire()
-        if self._idle is not None:
-            self._idle.cancel()
-        if self._attendant is not None:
-            self._attendant.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._attendant
-        self._refuse(tried=0)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(END_S):
+                    # In the order of arrival: when all places are ours, nobody else is left.
+                    for _ in range(self._threads):
+                        await self._slots.acquire()
+        finally:
+            self._ended = True
+            if self._idle is not None:
+                self._idle.cancel()
+            if self._attendant is not None:
+                self._attendant.cancel()
+                await asyncio.wait([self._attendant])
+            self._refuse(tried=0)
 
     async def __aenter__(self) -> Self:
         return self
@@ -257,11 +275,28 @@ def _line(task: Mapping[str, object], *, number: int) -> bytes:
     return json.dumps({"number": number, **task}).encode() + b"\n"
 
 
+def _environment() -> dict[str, str]:
+    """Return what is needed to find what is found here: no settings, no secrets."""
+    kept = {name: os.environ[name] for name in _OF_THE_INTERPRETER if name in os.environ}
+    path = dict.fromkeys((_ROOT, *filter(None, sys.path)))
+    return {**kept, "PYTHONPATH": os.pathsep.join(path)}
+
+
 def _send(process: asyncio.subprocess.Process, call: _Call) -> None:
     call.tries += 1
-    if process.stdin is not None:
-        # Never more than there are threads: nothing to wait for.
-        process.stdin.write(call.line)
+    _write(process, call.line)
+
+
+def _write(process: asyncio.subprocess.Process, line: bytes) -> None:
+    # Never more lines than there are threads: nothing to wait for. What the process does not get
+    # any more, because it has ended, is given to the next one.
+    if process.stdin is not None and not process.stdin.is_closing():
+        process.stdin.write(line)
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
 
 
 async def _end(process: asyncio.subprocess.Process) -> int:
@@ -272,5 +307,5 @@ async def _end(process: asyncio.subprocess.Process) -> int:
         async with asyncio.timeout(END_S):
             return await process.wait()
     except TimeoutError:
-        process.kill()
+        _kill(process)
         return await process.wait()

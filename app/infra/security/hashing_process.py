@@ -34,16 +34,16 @@ def main(threads: int) -> None:
     # The server decides when this ends, also when somebody tells all processes to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _close_what_was_inherited()
     _give_way()
     _keep_memory_in_one_place()
     with ThreadPoolExecutor(threads) as executor:
         for line in sys.stdin.buffer:
-            executor.submit(_answer, line)
+            # Read here: a line that cannot be read ends the process, and is not just forgotten.
+            executor.submit(_answer, **json.loads(line))
 
 
-def _answer(line: bytes) -> None:
-    task = json.loads(line)
-    number = task.pop("number")
+def _answer(*, number: int, **task: Any) -> None:
     try:
         outcome = {"number": number, "outcome": _perform(**task)}
     except Exception as error:  # noqa: BLE001 - told to whoever asked, without the text, which may quote
@@ -60,6 +60,20 @@ def _perform(*, task: str, parameters: Any = None, password: str = "", hashed: A
     secret = password.encode("utf-8", "surrogatepass")
     argon2 = Argon2Parameters(**parameters)
     return argon2.hash(secret) if task == "hash" else argon2.matches(secret, hashed)
+
+
+def _close_what_was_inherited() -> None:
+    """
+    Let go of all files but the three that are ours.
+
+    uvloop closes none of them, and a server has not stopped listening before everybody who holds
+    its socket has.
+    """
+    with suppress(OSError):
+        for each in list(Path("/dev/fd").iterdir()):
+            if int(each.name) > sys.stderr.fileno():
+                with suppress(OSError):
+                    os.close(int(each.name))
 
 
 def _give_way() -> None:
