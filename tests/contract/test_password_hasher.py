@@ -1,53 +1,68 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from threading import Event
 
 import pytest
 
 from app.application.gateway import PasswordHasher
 from app.domain.customer import Password, PasswordHash
 from app.domain.outcome import HashingBusy
+from app.infra.security.argon import Argon2Parameters
 from app.infra.security.hashing_executor import HashingExecutor
-from app.infra.security.password import Argon2Parameters, ArgonPasswordHasher
+from app.infra.security.password import ArgonPasswordHasher
 from tests.double.hasher import PlainHasher
+from tests.hashing import held
 
 TODAY = Argon2Parameters(memory_kib=64, passes=1)
 FORMER = Argon2Parameters(memory_kib=32, passes=1)
 
 RIGHT, WRONG = Password("correct horse"), Password("battery staple")
-UNUSUAL = ["", "p" * 10_000, "coração", "\x00\x01", "a\x00b", "😀" * 8, "\ud800 alone"]
+UNUSUAL = [
+    "",
+    "p" * 10_000,
+    "😀" * 10_000,
+    "coração",
+    "\x00\x01",
+    "a\x00b",
+    "two\r\nlines\u2028\n",
+    '"}\\',
+    "\ud800 alone",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hashers:
-    """One with the parameters of today, one with others, and one whose queue is full."""
+    """One with the parameters of today, and one with others."""
 
     today: PasswordHasher
     former: PasswordHasher
-    busy: PasswordHasher
 
 
 @pytest.fixture(params=["plain", "argon"])
 async def hashers(request: pytest.FixtureRequest) -> AsyncIterator[Hashers]:
     """Hashers, in plain text and for real: both must keep the same promises."""
     if request.param == "plain":
-        yield Hashers(
-            today=PlainHasher(), former=PlainHasher(scheme="former"), busy=PlainHasher(busy=True)
-        )
+        yield Hashers(today=PlainHasher(), former=PlainHasher(scheme="former"))
         return
-    gate = Event()
-    full = HashingExecutor(threads=1, queue=0)
     async with (
         ArgonPasswordHasher(parameters=TODAY) as today,
         ArgonPasswordHasher(parameters=FORMER) as former,
-        ArgonPasswordHasher(parameters=TODAY, executor=full) as busy,
     ):
-        held = asyncio.ensure_future(full.run(gate.wait))
+        yield Hashers(today=today, former=former)
+
+
+@pytest.fixture(params=["plain", "argon"])
+async def busy(request: pytest.FixtureRequest) -> AsyncIterator[PasswordHasher]:
+    """A hasher whose queue is full."""
+    if request.param == "plain":
+        yield PlainHasher(busy=True)
+        return
+    full = HashingExecutor(threads=1, queue=0)
+    async with ArgonPasswordHasher(parameters=TODAY, executor=full) as hasher, held(full):
+        under_way = asyncio.ensure_future(hasher.hash(RIGHT))
         await asyncio.sleep(0)
-        yield Hashers(today=today, former=former, busy=busy)
-        gate.set()
-        await held
+        yield hasher
+    await under_way
 
 
 class TestPasswordHasher:
@@ -108,8 +123,8 @@ class TestPasswordHasher:
         ids=["hash", "verify", "verify nobody"],
     )
     async def test_refuses_when_too_many_wait(
-        self, hashers: Hashers, call: Callable[[PasswordHasher], Awaitable[object]]
+        self, busy: PasswordHasher, call: Callable[[PasswordHasher], Awaitable[object]]
     ) -> None:
         with pytest.raises(HashingBusy) as refusal:
-            await call(hashers.busy)
+            await call(busy)
         assert refusal.value.retry_after.total_seconds() == 1

@@ -1,174 +1,496 @@
 import asyncio
+import logging
 import os
+import resource
+import shutil
+import signal
+import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Coroutine
-from threading import Event
-from typing import Any
+from collections.abc import Coroutine
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, TypeVar
 
+import psutil  # type: ignore[import-untyped]  # comes with the wheel of PostgreSQL, has no types
 import pytest
+from typing_extensions import override
 
+from app.domain.customer import Password, PasswordHash
 from app.domain.outcome import HashingBusy
+from app.infra.security import hashing_executor
+from app.infra.security.argon import Argon2Parameters
 from app.infra.security.hashing_executor import HashingExecutor, hashing_cores, usable_cores
+from app.infra.security.hashing_process import NICENESS
+from tests.hashing import (
+    CHEAP,
+    PASSWORD,
+    freeze,
+    hashing_processes,
+    held,
+    running,
+    until,
+)
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[3]
+WRONG = Password("battery staple")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs what only Linux has")
+
+# Beside the process that hashes it has another one, which outlives it and has got all files that
+# may be handed down.
+SERVER = """
+import asyncio, subprocess
+from tests.hashing import running
+from app.infra.security.hashing_executor import HashingExecutor
+
+async def main():
+    process = await running(executor := HashingExecutor(threads=1))
+    other = subprocess.Popen(["sleep", "600"], close_fds=False, stdout=subprocess.DEVNULL)
+    print(process.pid, other.pid, flush=True)
+    await asyncio.sleep(600)
+
+with asyncio.Runner(LOOP) as runner:
+    runner.run(main())
+"""
+LOOPS = {
+    "asyncio": "loop_factory=asyncio.new_event_loop",
+    "uvloop": "loop_factory=__import__('uvloop').new_event_loop",
+}
 
 
-async def _started(*calls: Coroutine[Any, Any, object]) -> list[asyncio.Task[object]]:
-    """Start calls in this order, each up to where it waits for its thread."""
+async def _started(*calls: Coroutine[Any, Any, T]) -> list[asyncio.Task[T]]:
+    """Start calls in this order, each up to where it waits for its turn or its outcome."""
     tasks = [asyncio.ensure_future(call) for call in calls]
     await asyncio.sleep(0)
     return tasks
 
 
-def _noting(notes: list[str], text: str) -> Callable[[], None]:
-    return lambda: notes.append(text)
-
-
-# In a process of its own, whose memory nobody else touches; in MiB.
-RESTING = """
-import asyncio, argon2.low_level, psutil
-from app.infra.security import hashing_executor
-from app.infra.security.hashing_executor import HashingExecutor
-
-hashing_executor.IDLE_S = 0.05
-
-def memory():
-    return psutil.Process().memory_info().rss >> 20
-
-def work():
-    argon2.low_level.hash_secret(b"x", b"salt" * 4, 1, 64 * 1024, 1, 32, argon2.low_level.Type.ID)
-    return memory()
-
-async def main():
-    before = memory()
-    async with HashingExecutor(threads=2) as executor:
-        done = await asyncio.gather(*(executor.run(work) for _ in range(4)))
-        for _ in range(200):
-            if memory() < before + 10:
-                break
-            await asyncio.sleep(0.05)
-        print(before, max(done), memory())
-
-asyncio.run(main())
-"""
+def _peak_kib(process: psutil.Process) -> int:
+    """Return how much memory a process has had at the most."""
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 class TestHashingExecutor:
+    async def test_recognizes_what_it_hashed(self) -> None:
+        async with HashingExecutor(threads=1) as executor:
+            hashed = await executor.hash(CHEAP, PASSWORD)
+            assert CHEAP.made(hashed)
+            assert await executor.matches(CHEAP, PASSWORD, hashed) is True
+            assert await executor.matches(CHEAP, WRONG, hashed) is False
+            assert await executor.matches(CHEAP, PASSWORD, None) is False
+            assert await executor.matches(CHEAP, PASSWORD, PasswordHash("malformed")) is None
+
     async def test_runs_off_the_event_loop(self) -> None:
         async with HashingExecutor(threads=1) as executor:
-            assert await executor.run(threading.get_ident) != threading.get_ident()
+            async with held(executor):
+                (call,) = await _started(executor.hash(CHEAP, PASSWORD))
+                assert not call.done()
+            assert CHEAP.made(await call)
 
-    async def test_raises_what_the_work_raises(self) -> None:
+    @on_linux
+    async def test_does_the_work_for_nobody_too(self) -> None:
+        costly = Argon2Parameters(memory_kib=128 * 1024, passes=1)
         async with HashingExecutor(threads=1) as executor:
-            with pytest.raises(ZeroDivisionError):
-                await executor.run(lambda: 1 // 0)
-            assert await executor.run(lambda: 1) == 1
+            process = await running(executor)
+            assert await executor.matches(costly, PASSWORD, None) is False
+            assert _peak_kib(process) > costly.memory_kib
+
+    async def test_raises_what_is_wrong_without_quoting_it(self) -> None:
+        async with HashingExecutor(threads=1) as executor:
+            with pytest.raises(RuntimeError) as failure:
+                await executor.hash(Argon2Parameters(memory_kib=1), PASSWORD)
+            assert PASSWORD.value not in str(failure.value)
+            assert CHEAP.made(await executor.hash(CHEAP, PASSWORD))
 
     async def test_uses_at_most_as_many_threads_as_it_was_given(self) -> None:
-        seen: set[str] = set()
         async with HashingExecutor(threads=2, queue=100) as executor:
-            await asyncio.gather(
-                *(
-                    executor.run(lambda: seen.add(threading.current_thread().name))
-                    for _ in range(100)
-                )
-            )
-        assert len(seen) <= 2
+            process = await running(executor)
+            await asyncio.gather(*(executor.hash(CHEAP, PASSWORD) for _ in range(100)))
+            # One of them reads.
+            assert process.num_threads() <= 1 + 2
 
-    async def test_uses_the_cores_it_may_run_on(self) -> None:
+    def test_uses_the_cores_it_may_run_on(self) -> None:
         assert 1 <= usable_cores() <= (os.cpu_count() or 1)
-        # One is left to everything else, if there is more than one.
-        assert hashing_cores() == max(1, usable_cores() - 1)
+        assert hashing_cores() == usable_cores()
         assert hashing_cores(processes=1000) == 1
 
     async def test_refuses_at_once_when_full_and_admits_again_afterwards(self) -> None:
-        gate = Event()
         async with HashingExecutor(threads=1, queue=2) as executor:
-            held = await _started(*(executor.run(gate.wait) for _ in range(3)))
-            with pytest.raises(HashingBusy):
-                await executor.run(gate.wait)
-            gate.set()
-            assert await asyncio.gather(*held) == [True, True, True]
-            assert await executor.run(lambda: "again") == "again"
+            async with held(executor):
+                calls = await _started(*(executor.hash(CHEAP, PASSWORD) for _ in range(3)))
+                with pytest.raises(HashingBusy):
+                    await executor.hash(CHEAP, PASSWORD)
+            assert all(CHEAP.made(hashed) for hashed in await asyncio.gather(*calls))
+            assert CHEAP.made(await executor.hash(CHEAP, PASSWORD))
 
     async def test_tells_how_many_wait(self) -> None:
-        gate = Event()
         async with HashingExecutor(threads=1, queue=5) as executor:
-            assert executor.queue_depth == 0
-            held = await _started(executor.run(gate.wait))
-            assert executor.queue_depth == 0
-            held += await _started(executor.run(gate.wait), executor.run(gate.wait))
-            assert executor.queue_depth == 2
-            gate.set()
-            await asyncio.gather(*held)
+            async with held(executor):
+                assert executor.queue_depth == 0
+                calls = await _started(executor.hash(CHEAP, PASSWORD))
+                assert executor.queue_depth == 0
+                calls += await _started(*(executor.hash(CHEAP, PASSWORD) for _ in range(2)))
+                assert executor.queue_depth == 2
+            await asyncio.gather(*calls)
         assert executor.queue_depth == 0
 
     async def test_serves_in_the_order_of_arrival(self) -> None:
-        gate, notes = Event(), list[str]()
-        async with HashingExecutor(threads=1, queue=5) as executor:
-            held = await _started(
-                executor.run(gate.wait), *(executor.run(_noting(notes, text)) for text in "abc")
-            )
-            gate.set()
-            await asyncio.gather(*held)
-        assert notes == ["a", "b", "c"]
+        notes: list[str] = []
 
+        async def note(text: str) -> None:
+            await executor.hash(CHEAP, Password(text))
+            notes.append(text)
+
+        async with HashingExecutor(threads=1, queue=5) as executor:
+            async with held(executor):
+                calls = await _started(*(note(text) for text in "abcd"))
+            await asyncio.gather(*calls)
+        assert notes == ["a", "b", "c", "d"]
+
+    @on_linux
     async def test_drops_the_work_of_a_caller_who_left_the_queue(self) -> None:
-        gate, notes = Event(), list[str]()
+        costly = Argon2Parameters(memory_kib=128 * 1024, passes=1)
         async with HashingExecutor(threads=1, queue=1) as executor:
-            running, queued = await _started(
-                executor.run(gate.wait), executor.run(_noting(notes, "left"))
-            )
-            queued.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await queued
-            (successor,) = await _started(executor.run(_noting(notes, "stayed")))
-            gate.set()
-            await asyncio.gather(running, successor)
-        assert notes == ["stayed"]
+            async with held(executor) as process:
+                first, queued = await _started(
+                    executor.hash(CHEAP, PASSWORD), executor.hash(costly, PASSWORD)
+                )
+                queued.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await queued
+                (successor,) = await _started(executor.hash(CHEAP, PASSWORD))
+            await asyncio.gather(first, successor)
+            assert _peak_kib(process) < costly.memory_kib
 
     async def test_keeps_the_place_of_work_that_runs_although_its_caller_left(self) -> None:
-        gate, begun = Event(), Event()
-
-        def hold() -> None:
-            begun.set()
-            gate.wait()
-
-        async with HashingExecutor(threads=1, queue=0) as executor:
-            (running,) = await _started(executor.run(hold))
-            await asyncio.to_thread(begun.wait)
-            running.cancel()
+        async with HashingExecutor(threads=1, queue=0) as executor, held(executor):
+            (call,) = await _started(executor.hash(CHEAP, PASSWORD))
+            call.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await running
+                await call
             with pytest.raises(HashingBusy):
-                await executor.run(hold)
-            gate.set()
+                await executor.hash(CHEAP, PASSWORD)
 
-    async def test_finishes_what_it_admitted_when_closed(self) -> None:
-        gate = Event()
+    @on_linux
+    async def test_gives_memory_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(hashing_executor, "IDLE_S", 0.05)
+        costly = Argon2Parameters(memory_kib=64 * 1024, passes=1)
+        async with HashingExecutor(threads=2) as executor:
+            process = await running(executor)
+            before = process.memory_info().rss
+            await asyncio.gather(*(executor.hash(costly, PASSWORD) for _ in range(4)))
+            assert _peak_kib(process) > before // 1024 + 50 * 1024
+            await until(lambda: process.memory_info().rss < before + 10 * 1024**2)
+
+
+class TestTheProcess:
+    async def test_is_started_when_it_is_needed_or_before(self) -> None:
+        async with HashingExecutor(threads=1) as executor:
+            assert hashing_processes() == []
+            executor.start()
+            executor.start()
+            await until(hashing_processes)
+            assert [await running(executor)] == hashing_processes()
+
+    async def test_gives_way_to_all_others(self) -> None:
+        async with HashingExecutor(threads=1) as executor:
+            process = await running(executor)
+            assert process.nice() == min(19, psutil.Process().nice() + NICENESS)
+            assert os.getsid(process.pid) == process.pid
+
+    async def test_knows_no_settings(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("JWT_KEYS", "test:a secret")
+        async with HashingExecutor(threads=1) as executor:
+            environment = (await running(executor)).environ()
+        assert set(environment) <= {"PYTHONPATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LC_CTYPE"}
+
+    async def test_does_not_listen_where_the_server_does(self) -> None:
+        async with HashingExecutor(threads=1) as executor:
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                listener.set_inheritable(True)
+                address = listener.getsockname()
+                await running(executor)
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(address)
+
+    async def test_is_found_from_anywhere_and_nothing_in_its_place(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        for name in ("app.py", "json.py", "argon2.py"):
+            (tmp_path / name).write_text("raise SystemExit('not this one')")
+        monkeypatch.chdir(tmp_path)
+        async with HashingExecutor(threads=1) as executor:
+            assert CHEAP.made(await executor.hash(CHEAP, PASSWORD))
+
+    async def test_finds_modules_where_we_do(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        (tmp_path / "argon2").mkdir()
+        (tmp_path / "argon2" / "__init__.py").write_text("raise SystemExit('it came here')")
+        async with HashingExecutor(threads=1) as executor:
+            monkeypatch.syspath_prepend(tmp_path)
+            with pytest.raises(HashingBusy):
+                await executor.hash(CHEAP, PASSWORD)
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    async def test_leaves_it_to_the_server_when_to_end(self, number: signal.Signals) -> None:
+        async with HashingExecutor(threads=1) as executor:
+            process = await running(executor)
+            process.send_signal(number)
+            assert await running(executor) == process
+
+    @on_linux
+    async def test_may_lack_memory_for_a_while(self, caplog: pytest.LogCaptureFixture) -> None:
+        costly = Argon2Parameters(memory_kib=256 * 1024, passes=1)
+        hashed = costly.hash(PASSWORD.value.encode())
+        async with HashingExecutor(threads=1) as executor:
+            process = await running(executor)
+            former = resource.prlimit(process.pid, resource.RLIMIT_AS)
+            least = process.memory_info().vms + 16 * 1024**2
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (least, former[1]))
+            with pytest.raises(HashingBusy):
+                await executor.hash(costly, PASSWORD)
+            with pytest.raises(HashingBusy):
+                await executor.matches(costly, PASSWORD, hashed)
+            assert caplog.messages == ["hashing_out_of_memory"] * 2
+            resource.prlimit(process.pid, resource.RLIMIT_AS, former)
+            assert await executor.matches(costly, PASSWORD, hashed) is True
+            assert [process] == hashing_processes()
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_does_not_outlive_a_server_that_is_killed(self, loop: str) -> None:
+        program = SERVER.replace("LOOP", LOOPS[loop])
+        with subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        ) as server:
+            assert server.stdout is not None
+            process, other = map(psutil.Process, map(int, server.stdout.readline().split()))
+            server.kill()
+            try:
+                _, alive = psutil.wait_procs([process], timeout=60)
+                assert not alive
+                assert other.is_running()
+            finally:
+                other.kill()
+
+
+class TestDeath:
+    """Of the process, at any moment: nobody is told of it, unless it happens again and again."""
+
+    async def test_while_idle(self, caplog: pytest.LogCaptureFixture) -> None:
+        async with HashingExecutor(threads=1) as executor:
+            process = await running(executor)
+            process.kill()
+            await until(lambda: caplog.messages)
+            assert await running(executor) != process
+        assert caplog.messages == ["hashing_process_lost"]
+        assert vars(caplog.records[0])["exit_status"] == -signal.SIGKILL
+
+    async def test_a_moment_before_it_is_needed(self) -> None:
+        async with HashingExecutor(threads=1) as executor:
+            for _ in range(5):
+                (await running(executor)).kill()
+                # Nobody has had the time to see it.
+                assert CHEAP.made(await executor.hash(CHEAP, PASSWORD))
+
+    async def test_while_it_starts(self) -> None:
+        async with HashingExecutor(threads=1) as executor:
+            (call,) = await _started(executor.hash(CHEAP, PASSWORD))
+            await until(hashing_processes)
+            hashing_processes()[0].kill()
+            assert CHEAP.made(await call)
+
+    async def test_while_it_works(self) -> None:
+        hashed = CHEAP.hash(PASSWORD.value.encode())
+        async with HashingExecutor(threads=2, queue=4) as executor:
+            async with held(executor) as process:
+                calls = await _started(
+                    *(executor.matches(CHEAP, each, hashed) for each in [PASSWORD, WRONG] * 3)
+                )
+                process.kill()
+                assert await asyncio.gather(*calls) == [True, False] * 3
+            assert executor.queue_depth == 0
+
+    async def test_twice_over_the_same_work(self) -> None:
+        async with HashingExecutor(threads=1, queue=1) as executor:
+            async with held(executor) as process:
+                unlucky, next_one = await _started(
+                    executor.hash(CHEAP, PASSWORD), executor.hash(CHEAP, PASSWORD)
+                )
+                process.kill()
+                await until(lambda: [each for each in hashing_processes() if each != process])
+                hashing_processes()[0].kill()
+                with pytest.raises(HashingBusy):
+                    await unlucky
+            assert CHEAP.made(await next_one)
+
+    async def test_after_the_caller_has_left(self) -> None:
+        async with HashingExecutor(threads=1, queue=0) as executor:
+            async with held(executor) as process:
+                (call,) = await _started(executor.hash(CHEAP, PASSWORD))
+                call.cancel()
+                process.kill()
+                await until(lambda: not process.is_running())
+            # The work is done all the same, and then its place is free.
+            await until(lambda: executor.queue_depth == 0 and hashing_processes())
+            await _admitted(executor)
+
+    async def test_is_nothing_that_the_first_request_has_to_do_with(self) -> None:
+        request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+        seen: list[str | None] = []
+
+        class Notes(logging.Handler):
+            @override
+            def emit(self, record: logging.LogRecord) -> None:
+                seen.append(request_id.get())
+
+        notes = Notes()
+        hashing_executor.logger.addHandler(notes)
+        try:
+            async with HashingExecutor(threads=1) as executor:
+                request_id.set("the first")
+                (await running(executor)).kill()
+                await until(lambda: seen)
+        finally:
+            hashing_executor.logger.removeHandler(notes)
+        assert seen == [None]
+
+
+class TestFreezing:
+    """A process that neither ends nor answers is killed, and whoever waited for it is told."""
+
+    async def test_does_not_last(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with HashingExecutor(threads=1, queue=1) as executor:
+            async with held(executor) as process:
+                with monkeypatch.context() as patience:
+                    patience.setattr(hashing_executor, "HUNG_S", 0.05)
+                    (unlucky,) = await _started(executor.hash(CHEAP, PASSWORD))
+                (next_one,) = await _started(executor.hash(CHEAP, PASSWORD))
+                with pytest.raises(HashingBusy):
+                    await unlucky
+                assert CHEAP.made(await next_one)
+            assert not process.is_running()
+
+    async def test_ends_also_when_nobody_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with HashingExecutor(threads=1, queue=1) as executor, held(executor):
+            with monkeypatch.context() as patience:
+                patience.setattr(hashing_executor, "HUNG_S", 0.05)
+                (left,) = await _started(executor.hash(CHEAP, PASSWORD))
+            left.cancel()
+            assert CHEAP.made(await executor.hash(CHEAP, PASSWORD))
+
+
+class TestStarting:
+    async def test_may_fail(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    ) -> None:
+        async with HashingExecutor(threads=1, queue=2) as executor:
+            with monkeypatch.context() as broken:
+                broken.setattr(sys, "executable", str(tmp_path / "nothing"))
+                calls = await _started(*(executor.hash(CHEAP, PASSWORD) for _ in range(3)))
+                for call in calls:
+                    with pytest.raises(HashingBusy):
+                        await call
+            assert set(caplog.messages) == {"hashing_process_not_started"}
+            assert CHEAP.made(await executor.hash(CHEAP, PASSWORD))
+
+    async def test_may_end_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with HashingExecutor(threads=1, queue=2) as executor:
+            with monkeypatch.context() as broken:
+                broken.setattr(sys, "executable", shutil.which("false"))
+                calls = await _started(*(executor.hash(CHEAP, PASSWORD) for _ in range(3)))
+                for call in calls:
+                    with pytest.raises(HashingBusy):
+                        await call
+            assert CHEAP.made(await executor.hash(CHEAP, PASSWORD))
+
+
+class TestClosing:
+    async def test_finishes_what_was_admitted(self) -> None:
         executor = HashingExecutor(threads=1, queue=1)
-        held = await _started(executor.run(gate.wait), executor.run(lambda: "done"))
-        (closing,) = await _started(executor.aclose())
-        with pytest.raises(HashingBusy):
-            await executor.run(lambda: "late")
-        gate.set()
-        assert await asyncio.gather(*held) == [True, "done"]
+        async with held(executor):
+            calls = await _started(*(executor.hash(CHEAP, PASSWORD) for _ in range(2)))
+            (closing,) = await _started(executor.aclose())
+            with pytest.raises(HashingBusy):
+                await executor.hash(CHEAP, PASSWORD)
+        assert all(CHEAP.made(hashed) for hashed in await asyncio.gather(*calls))
         await closing
 
-    @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is not given back")
-    def test_gives_memory_back(self) -> None:
-        ended = subprocess.run(  # noqa: S603 - our own program
-            [sys.executable, "-c", RESTING], capture_output=True, text=True, check=True, timeout=60
-        )
-        before, worked, rested = map(int, ended.stdout.split())
-        assert worked > before + 50
-        assert rested < before + 10
+    async def test_finishes_it_in_another_process_if_need_be(self) -> None:
+        executor = HashingExecutor(threads=1, queue=1)
+        async with held(executor) as process:
+            calls = await _started(*(executor.hash(CHEAP, PASSWORD) for _ in range(2)))
+            (closing,) = await _started(executor.aclose())
+            process.kill()
+            assert all(CHEAP.made(hashed) for hashed in await asyncio.gather(*calls))
+        await closing
+        assert hashing_processes() == []
 
-    async def test_ends_its_threads_when_closed(self) -> None:
+    async def test_ends_the_process(self, caplog: pytest.LogCaptureFixture) -> None:
         async with HashingExecutor(threads=1) as executor:
-            thread = await executor.run(threading.current_thread)
-        assert not thread.is_alive()
+            process = await running(executor)
+        assert not process.is_running()
+        assert caplog.messages == []
 
-    async def test_may_be_closed_twice(self) -> None:
+    async def test_ends_a_process_that_does_not_answer(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(hashing_executor, "END_S", 0.05)
+        executor = HashingExecutor(threads=1, queue=2)
+        process = await running(executor)
+        await freeze(process)
+        calls = await _started(*(executor.hash(CHEAP, PASSWORD) for _ in range(3)))
+        await executor.aclose()
+        for call in calls:
+            with pytest.raises(HashingBusy):
+                await call
+        assert not process.is_running()
+        assert hashing_processes() == []
+
+    @pytest.mark.parametrize("steps", range(6))
+    async def test_ends_a_process_that_starts(self, steps: int) -> None:
         async with HashingExecutor(threads=1) as executor:
+            executor.start()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+        assert hashing_processes() == []
+
+    async def test_ends_the_process_also_when_it_is_canceled(self) -> None:
+        executor = HashingExecutor(threads=1, queue=1)
+        async with held(executor) as process:
+            calls = await _started(*(executor.hash(CHEAP, PASSWORD) for _ in range(2)))
+            (closing,) = await _started(executor.aclose())
+            closing.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        for call in calls:
+            with pytest.raises(HashingBusy):
+                await call
+        assert not process.is_running()
+
+    async def test_may_be_done_twice(self) -> None:
+        async with HashingExecutor(threads=1) as executor:
+            await executor.hash(CHEAP, PASSWORD)
             await executor.aclose()
+            await executor.aclose()
+
+    async def test_may_be_all_that_is_done(self) -> None:
+        async with HashingExecutor(threads=1):
+            pass
+        assert hashing_processes() == []
+
+
+async def _admitted(executor: HashingExecutor) -> None:
+    """Hash as soon as there is a place for it."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await executor.hash(CHEAP, PASSWORD)
+            except HashingBusy:
+                await asyncio.sleep(0.005)
+            else:
+                return
