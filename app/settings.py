@@ -395,7 +395,7 @@ class Settings(BaseSettings):
     password_lanes: Annotated[int, Field(ge=1, le=16)] = 1
     """Argon2id: lanes."""
     password_threads: Annotated[int, Field(ge=1, le=64)] | None = None
-    """Passwords hashed at once in each process, at the most; empty: as cores, less one."""
+    """Passwords hashed at once for each process, at the most; empty: its share of the cores."""
     password_queue: Annotated[int, Field(ge=0, le=10_000)] = 64
     """Passwords that may wait for that; one more is answered 503."""
 
