@@ -51,13 +51,15 @@ class Server:
 
     def rss_mib(self) -> float:
         """Return the memory of the process and of those it has started, in MiB."""
-        family = [self.process, *self.process.children(recursive=True)]
-        return sum(float(each.memory_info().rss) for each in family) / 1024**2
+        return sum(float(each.memory_info().rss) for each in self._family()) / 1024**2
 
     def cpu_s(self) -> float:
-        """Return the seconds it has kept a core busy."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+        """Return the seconds it and those it has started have kept a core busy."""
+        times = [each.cpu_times() for each in self._family()]
+        return sum(float(each.user + each.system) for each in times)
+
+    def _family(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
