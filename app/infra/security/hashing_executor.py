@@ -196,7 +196,7 @@ class HashingExecutor:
 
     async def _attend_one(self) -> None:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "app.infra.security.hashing_process"),
+            *(sys.executable, "-B", "-P", "-m", "app.infra.security.hashing_process"),
             str(self._threads),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
