@@ -272,7 +272,7 @@ class Settings(BaseSettings):
     """How long an answer may lie unread, without a byte of it being taken."""
     keep_alive: Duration = timedelta(seconds=5)
     """How long a connection is kept without a request."""
-    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 2000
     """Connections of each process; beyond them the idle make room, or newcomers get 503."""
 
     # Database

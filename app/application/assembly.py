@@ -51,7 +51,7 @@ from app.application.use_case.validate_product import ValidatePendingProduct
 from app.application.use_cases import UseCases
 from app.domain.access import ApiKey, PresentedApiKey
 from app.domain.product import CachePolicy
-from app.domain.repository import Additions, Lookups, UnitOfWorkFactory
+from app.domain.repository import Additions, Lookups, SignIns, UnitOfWorkFactory
 from app.domain.session import SessionPolicy
 from app.domain.throttle import AccessThrottles
 
@@ -68,6 +68,7 @@ class Collaborators:
     uow: UnitOfWorkFactory
     lookups: Lookups
     additions: Additions
+    sign_ins: SignIns
     catalog: ProductCatalog
     hasher: PasswordHasher
     tokens: TokenIssuer
@@ -140,6 +141,7 @@ def assemble(have: Collaborators, rules: Rules) -> UseCases:
         ),
         sign_in=SignIn(
             uow=uow,
+            sign_ins=have.sign_ins,
             hasher=have.hasher,
             tokens=have.tokens,
             refresh_tokens=have.refresh_tokens,

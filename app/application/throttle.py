@@ -27,7 +27,12 @@ async def take_attempts(
                 continue
             taken = await work.throttles.take(key, rule, now=now)
             if isinstance(taken, timedelta):
-                raise TooManyAttempts("Too many attempts; wait a while", retry_after=taken)
+                raise too_many_attempts(taken)
             attempts.append(taken)
         await work.commit()
     return attempts
+
+
+def too_many_attempts(wait: timedelta) -> TooManyAttempts:
+    """Return the refusal of a rule."""
+    return TooManyAttempts("Too many attempts; wait a while", retry_after=wait)

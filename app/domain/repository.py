@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from app.domain.access import ApiKey, ApiKeyId, CustomerPrincipal
-from app.domain.customer import Customer, CustomerId, CustomerQuery
+from app.domain.customer import Customer, CustomerId, CustomerQuery, PasswordHash
 from app.domain.favorite import (
     ChangePosition,
     Changes,
@@ -486,6 +486,42 @@ class Additions(ABC):
         None if this could not be done on the side and a unit of work has to do it: the customer's
         list is new, or full, or changed by somebody else at this moment, or holds the favorite as
         one that was rejected.
+
+        :raises StorageUnavailable: if the database cannot be reached
+        """
+
+
+class SignIns(ABC):
+    """What signing in asks of storage, in two steps; each is lasting when it is done."""
+
+    @abstractmethod
+    async def attempt(
+        self, email_key: str, *rules: tuple[ThrottleKey, ThrottleRule], now: datetime
+    ) -> tuple[Sequence[Attempt], Customer | None]:
+        """
+        Count one attempt against each rule, or against none if one of them refuses.
+
+        Returns the attempts, and the customer whose `email.key` this is. Counted before the work
+        begins, so that attempts side by side cannot exceed a rule together.
+
+        :raises TooManyAttempts: if one of the rules refuses
+        :raises StorageUnavailable: if the database cannot be reached
+        """
+
+    @abstractmethod
+    async def begin(
+        self,
+        session: Session,
+        token: RefreshToken,
+        *,
+        known: PasswordHash,
+        attempts: Sequence[Attempt],
+    ) -> Customer | None:
+        """
+        Store a new session with its first refresh token, and forget the attempts.
+
+        Provided that the customer's password is the `known` one still: returns the customer as
+        they are now, or None if they are gone or have another.
 
         :raises StorageUnavailable: if the database cannot be reached
         """

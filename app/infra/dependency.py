@@ -41,6 +41,7 @@ from app.infra.postgres.engine import connector, create_engine, sessions_of, sta
 from app.infra.postgres.lookup.additions import PostgresAdditions
 from app.infra.postgres.lookup.lanes import Lanes
 from app.infra.postgres.lookup.lookups import PostgresLookups
+from app.infra.postgres.lookup.sign_ins import PostgresSignIns
 from app.infra.postgres.replica import PATIENCE as REPLICA_PATIENCE
 from app.infra.postgres.replica import Replica
 from app.infra.postgres.schema import schema_at_head
@@ -113,15 +114,17 @@ async def wire(
     keys = _signing_keys(settings)
     catalog_options = _catalog_options(settings)
     side_by_side = max(1, min(LANES_MOST, settings.database_pool_size // 3))
+    signing_in = max(1, side_by_side // 2)
     engine = create_engine(
         database_url(settings),
-        pool_size=max(1, settings.database_pool_size - side_by_side),
+        pool_size=max(1, settings.database_pool_size - side_by_side - signing_in),
         patience=settings.database_pool_timeout,
         statement_timeout=settings.database_pool_timeout,
         transaction_pooler=settings.database_transaction_pooler,
         tracer=tracer,
     )
-    lanes = Lanes(
+    to_lanes = partial(
+        Lanes,
         connector(
             database_url(settings),
             patience=settings.database_pool_timeout,
@@ -129,11 +132,12 @@ async def wire(
             transaction_pooler=settings.database_transaction_pooler,
             trace=statement_trace(tracer, database_url(settings)),
         ),
-        size=side_by_side,
         transaction_pooler=settings.database_transaction_pooler,
     )
+    lanes, entrance = to_lanes(size=side_by_side), to_lanes(size=signing_in)
     lookups = PostgresLookups(lanes, patience=settings.database_pool_timeout)
     additions = PostgresAdditions(lanes, patience=settings.database_pool_timeout)
+    sign_ins = PostgresSignIns(entrance, patience=settings.database_pool_timeout)
     pool = cast("QueuePool", engine.pool)
     reader = _replica_engine(settings, tracer)
     replica = None if reader is None else Replica(reader, max_lag=settings.database_read_max_lag)
@@ -160,7 +164,7 @@ async def wire(
         {
             metrics.hashing_queue: lambda: hashing.queue_depth,
             metrics.replica_usable: lambda: float(replica is not None and replica.usable),
-            metrics.connections_in_use: lambda: pool.checkedout() + lanes.in_use,
+            metrics.connections_in_use: lambda: pool.checkedout() + lanes.in_use + entrance.in_use,
             metrics.connections_limit: lambda: settings.database_pool_size,
         }
     )
@@ -184,6 +188,7 @@ async def wire(
                     uow=units,
                     lookups=lookups,
                     additions=additions,
+                    sign_ins=sign_ins,
                     lagging=None if replica is None else partial(units, replica=replica),
                     catalog=FakeStoreCatalog(
                         client,
@@ -219,6 +224,7 @@ async def wire(
         await additions.aclose()
         await lookups.aclose()
         await lanes.aclose()
+        await entrance.aclose()
         await engine.dispose()
 
 

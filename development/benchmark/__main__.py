@@ -11,6 +11,7 @@ from pathlib import Path
 
 from development.benchmark.growth import as_table as growth_table
 from development.benchmark.growth import measure
+from development.benchmark.growth_plot import draw as draw_growth
 from development.benchmark.load import LoadError
 from development.benchmark.report import as_changes, as_table, draw, update_page
 from development.benchmark.run import Plan, load_result, run
@@ -61,6 +62,7 @@ def _grow(*, most_rows: int) -> None:
     points = list(measure(most_rows=most_rows))
     target = ROOT / "docs" / "growth.json"
     target.write_text(json.dumps(points, indent=1) + "\n", encoding="utf-8")
+    target.with_suffix(".svg").write_text(draw_growth(points), encoding="utf-8")
     update_page(PAGE, growth_table(points), part="growth")
     say(growth_table(points))
 

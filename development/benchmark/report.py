@@ -116,7 +116,6 @@ def draw(result: Result) -> str:
         return LEFT + min(share, 1.1) * scale
 
     parts = [
-        f'<rect class="ground" width="{WIDTH}" height="{height}" rx="6"/>',
         '<text x="20" y="30">Share of what a bare ASGI callable reaches on this machine</text>',
     ]
     for tenth in range(0, 11, 2):
@@ -139,9 +138,16 @@ def draw(result: Result) -> str:
             f"{spread.median:.0%}</text>",
         ]
     title = "Throughput of the service as a share of the limit, with targets"
+    return framed(title, parts, height=height)
+
+
+def framed(title: str, parts: Sequence[str], *, height: int, style: str = STYLE) -> str:
+    """Return a picture (SVG) of these parts on their ground."""
+    ground = f'<rect class="ground" width="{WIDTH}" height="{height}" rx="6"/>'
+    drawn = "\n".join([ground, *parts])
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">\n'
-        f"<title>{title}</title>\n<style>{STYLE}</style>\n" + "\n".join(parts) + "\n</svg>\n"
+        f"<title>{title}</title>\n<style>{style}</style>\n{drawn}\n</svg>\n"
     )
 
 

@@ -8,12 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.job import Job, ValidateProduct
 from app.domain.product import ProductId
-from app.domain.repository import Additions, Lookups, UnitOfWorkFactory
+from app.domain.repository import Additions, Lookups, SignIns, UnitOfWorkFactory
 from app.infra.postgres.lookup.additions import PostgresAdditions
 from app.infra.postgres.lookup.lookups import PostgresLookups
+from app.infra.postgres.lookup.sign_ins import PostgresSignIns
 from tests.database import PATIENT, postgres_lanes
 from tests.double.additions import UnitAdditions
 from tests.double.lookups import UnitLookups
+from tests.double.sign_ins import UnitSignIns
 from tests.double.storage import InMemoryStorage
 
 
@@ -52,6 +54,18 @@ async def additions(
         additions = PostgresAdditions(lanes, patience=PATIENT)
         yield additions
         await additions.aclose()
+
+
+@pytest_asyncio.fixture
+async def sign_ins(
+    uow: UnitOfWorkFactory, request: pytest.FixtureRequest
+) -> AsyncGenerator[SignIns]:
+    """The sign-ins that go with the storage."""
+    if isinstance(uow, InMemoryStorage):
+        yield UnitSignIns(uow)
+        return
+    async with postgres_lanes(request.getfixturevalue("database_url")) as lanes:
+        yield PostgresSignIns(lanes, patience=PATIENT)
 
 
 @pytest.fixture

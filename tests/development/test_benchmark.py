@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from development.benchmark.growth import as_table as growth_table
+from development.benchmark.growth_plot import draw as draw_growth
 from development.benchmark.load import request
 from development.benchmark.noise import Spread, chance, compared
 from development.benchmark.report import as_changes, as_table, changes, draw, update_page
@@ -132,6 +134,33 @@ class TestReport:
             "a\n<!-- benchmark: begin -->\nnew \\1\n<!-- benchmark: end -->\n"
             "<!-- growth: begin -->\nkept\n<!-- growth: end -->\nz\n"
         )
+
+
+POINTS = [
+    {
+        "what": what,
+        "size": size,
+        "operation": operation,
+        "service": {"per_s": 5000.0, "p50_ms": 5.0, "p99_ms": 9.0, "refused": 0},
+        "limit": {"per_s": 6000.0},
+    }
+    for what, sizes in (("rows", (100_000, 10_000_000)), ("workers", (1, 2)))
+    for size in sizes
+    for operation in ("list", "add")
+]
+
+
+class TestGrowth:
+    def test_is_a_table(self) -> None:
+        row = "| rows | 10,000,000 | add | 5000 | 5.0 ms | 9.0 ms | 0 | 6000 |"
+        assert row in growth_table(POINTS).splitlines()
+
+    def test_is_a_plot_of_a_point_for_each_measurement(self) -> None:
+        root = ET.fromstring(draw_growth(POINTS))  # noqa: S314 - our own
+        circles = [element for element in root.iter() if element.tag.endswith("circle")]
+        assert len(circles) == len(POINTS)
+        texts = [element.text for element in root.iter() if element.tag.endswith("text")]
+        assert {"rows", "workers", "list", "add", "10^7", "2"} <= set(texts)
 
 
 class TestResult:

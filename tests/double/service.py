@@ -19,6 +19,7 @@ from tests.double.catalog import StubCatalog
 from tests.double.clock import ManualClock
 from tests.double.hasher import PlainHasher
 from tests.double.lookups import UnitLookups
+from tests.double.sign_ins import UnitSignIns
 from tests.double.storage import InMemoryStorage
 from tests.double.tasks import DeferredTasks
 
@@ -61,6 +62,7 @@ class Service:
                 uow=self.storage,
                 lookups=UnitLookups(self.storage),
                 additions=UnitAdditions(self.storage),
+                sign_ins=UnitSignIns(self.storage),
                 lagging=self.lagging,
                 catalog=self.catalog,
                 hasher=self.hasher,

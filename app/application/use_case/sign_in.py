@@ -10,10 +10,9 @@ from app.application.gateway import (
     RefreshTokenSource,
     TokenIssuer,
 )
-from app.application.throttle import take_attempts
-from app.domain.customer import Email, Password, PasswordHash
+from app.domain.customer import Customer, Email, Password, PasswordHash
 from app.domain.outcome import HashingBusy, InvalidCredentials, InvalidEmail
-from app.domain.repository import UnitOfWorkFactory
+from app.domain.repository import SignIns, UnitOfWorkFactory
 from app.domain.session import RefreshToken, Session, SessionId, SessionPolicy
 from app.domain.throttle import AccessThrottles, device_key, email_key, ip_key
 
@@ -25,6 +24,7 @@ class SignIn:
     """Begin a session for somebody who knows an account's password."""
 
     uow: UnitOfWorkFactory
+    sign_ins: SignIns
     hasher: PasswordHasher
     tokens: TokenIssuer
     refresh_tokens: RefreshTokenSource
@@ -63,14 +63,13 @@ class SignIn:
         guessed_at = (
             device_key("sign-in", known_device) if known_device else email_key("sign-in", address)
         )
-        attempts = await take_attempts(
-            self.uow,
+        rules = (
             (guessed_at, self.throttles.sign_in_email),
             (ip_key("sign-in", ip), self.throttles.sign_in_ip),
-            now=now,
         )
-        async with self.uow() as work:
-            customer = await work.customers.find_by_email(address.key)
+        attempts, customer = await self.sign_ins.attempt(
+            address.key, *((key, rule) for key, rule in rules if rule is not None), now=now
+        )
         given = Password(password)
         known = customer.password_hash if customer is not None else None
         if not await self.hasher.verify(given, known) or customer is None or known is None:
@@ -79,7 +78,7 @@ class SignIn:
                 extra={"customer_id": str(customer.id) if customer else None, "client_ip": ip},
             )
             raise InvalidCredentials("E-mail or password is wrong")
-        rehashed = await self._rehash(given, known)
+        known = await self._keep_rehashed(customer, given) or known
         now = self.clock()
         session = Session.begin(
             id=SessionId(self.new_id()),
@@ -89,27 +88,17 @@ class SignIn:
             now=now,
         )
         refresh_token = self.refresh_tokens.first()
-        async with self.uow() as work:
-            customer = await work.customers.lock(customer.id)
-            if customer is None or customer.password_hash != known:
-                # Deleted or given another password while we compared with the old one.
-                raise InvalidCredentials("E-mail or password is wrong")
-            if rehashed is not None:
-                customer = customer.with_password(rehashed, now=now)
-                await work.customers.save(customer)
-            await work.sessions.add(
-                session,
-                RefreshToken(
-                    hash=self.refresh_tokens.hash(refresh_token),
-                    session_id=session.id,
-                    predecessor=None,
-                    issued_at=now,
-                ),
-            )
-            # Only failures count.
-            for attempt in attempts:
-                await work.throttles.give_back(attempt)
-            await work.commit()
+        token = RefreshToken(
+            hash=self.refresh_tokens.hash(refresh_token),
+            session_id=session.id,
+            predecessor=None,
+            issued_at=now,
+        )
+        # Only failures count.
+        customer = await self.sign_ins.begin(session, token, known=known, attempts=attempts)
+        if customer is None:
+            # Deleted or given another password while we compared with the old one.
+            raise InvalidCredentials("E-mail or password is wrong")
         logger.info(
             "sign_in_succeeded",
             extra={"customer_id": str(customer.id), "session_id": str(session.id)},
@@ -123,11 +112,18 @@ class SignIn:
             device_token=None if known_device else self.devices.issue(address),
         )
 
-    async def _rehash(self, password: Password, known: PasswordHash) -> PasswordHash | None:
+    async def _keep_rehashed(self, customer: Customer, password: Password) -> PasswordHash | None:
         """Hash by the parameters of today if that is due; it can wait for the next sign-in."""
-        if not self.hasher.outdated(known):
+        if customer.password_hash is None or not self.hasher.outdated(customer.password_hash):
             return None
         try:
-            return await self.hasher.hash(password)
+            rehashed = await self.hasher.hash(password)
         except HashingBusy:
             return None
+        async with self.uow() as work:
+            current = await work.customers.lock(customer.id)
+            if current is None or current.password_hash != customer.password_hash:
+                return None
+            await work.customers.save(current.with_password(rehashed, now=self.clock()))
+            await work.commit()
+        return rehashed

@@ -2,7 +2,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import DateTime, Integer, LargeBinary, bindparam, text
-from sqlmodel import col, delete, select
+from sqlmodel import col, delete
 from typing_extensions import override
 
 from app.domain.repository import ThrottleRepository
@@ -19,18 +19,10 @@ class PostgresThrottleRepository(ThrottleRepository):
     async def take(
         self, key: ThrottleKey, rule: ThrottleRule, *, now: datetime
     ) -> Attempt | timedelta:
-        if await self._transaction.sql(
-            _TAKE, key=key, now=now, begin=now - rule.window, limit=rule.limit
-        ):
-            return Attempt(key=key, at=now)
-        # Refused or not, the statement has locked the row: this is what it counted.
-        attempts = await self._transaction.first(
-            select(ThrottleRow.attempts).where(ThrottleRow.key == key)
+        [(wait,)] = await self._transaction.sql(
+            _TAKE, key=key, limit=rule.limit, begin=now - rule.window, now=now
         )
-        counted = [at for at in attempts or () if at > now - rule.window]
-        # There is room again when all but `limit - 1` of them have left the window.
-        wait: timedelta = counted[-rule.limit] + rule.window - now
-        return wait
+        return Attempt(key=key, at=now) if wait is None else wait
 
     @override
     async def give_back(self, attempt: Attempt) -> None:
@@ -47,29 +39,16 @@ class PostgresThrottleRepository(ThrottleRepository):
 
 _MOMENT = DateTime(timezone=True)
 
-_TAKE = text("""
-    INSERT INTO throttles AS t (key, attempts)
-    VALUES (:key, ARRAY[:now])
-    ON CONFLICT (key) DO UPDATE
-    SET attempts = ARRAY(
-        SELECT at FROM unnest(t.attempts || :now) AS at WHERE at > :begin ORDER BY at
-    )
-    WHERE (SELECT count(*) FROM unnest(t.attempts) AS at WHERE at > :begin) < :limit
-    RETURNING key
-""").bindparams(
+_TAKE = text("SELECT take_attempts(ARRAY[:key], ARRAY[:limit], ARRAY[:begin], :now)").bindparams(
     bindparam("key", type_=LargeBinary),
-    bindparam("now", type_=_MOMENT),
-    bindparam("begin", type_=_MOMENT),
     bindparam("limit", type_=Integer),
+    bindparam("begin", type_=_MOMENT),
+    bindparam("now", type_=_MOMENT),
 )
 
-# One of several attempts at the same moment, not all of them.
-_GIVE_BACK = text("""
-    UPDATE throttles
-    SET attempts = attempts[1 \\: array_position(attempts, :at) - 1]
-                || attempts[array_position(attempts, :at) + 1 \\:]
-    WHERE key = :key AND :at = ANY (attempts)
-""").bindparams(bindparam("key", type_=LargeBinary), bindparam("at", type_=_MOMENT))
+_GIVE_BACK = text("SELECT give_back_attempt(:key, :at)").bindparams(
+    bindparam("key", type_=LargeBinary), bindparam("at", type_=_MOMENT)
+)
 
 _PURGE = text("""
     DELETE FROM throttles
