@@ -1,6 +1,8 @@
-"""What is counted about requests and jobs."""
+"""What is counted about connections, requests and jobs."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 NO_ROUTE = "none"
@@ -55,6 +57,39 @@ class RequestMetrics:
             self._requests.labels(method, template, answer),
             self._duration.labels(method, template),
         )
+
+
+class ConnectionMetrics:
+    """Tells how many clients are connected to a server, and counts those that were cut off."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._open = Gauge(
+            "favorites_http_connections_open",
+            "Connections of clients.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._limit = Gauge(
+            "favorites_http_connections_limit",
+            "Connections of clients there may be before newcomers are refused.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self._cut_off = Counter(
+            "favorites_http_connections_cut_off",
+            "Connections that we ended before the client was done, by why.",
+            ["reason"],
+            registry=registry,
+        )
+
+    def __call__(self, *, open_: int, limit: int, cut_off: Mapping[str, int]) -> None:
+        """Take over how many there are and may be, and count those cut off since last time."""
+        self._open.set(open_)
+        self._limit.set(limit)
+        for reason, count in cut_off.items():
+            # Also where there is nothing to count: a series that begins with its first event
+            # hides it from `rate`.
+            self._cut_off.labels(reason).inc(count)
 
 
 class JobMetrics:

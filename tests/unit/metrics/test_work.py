@@ -1,7 +1,7 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from app.infra.metrics.work import JobMetrics, RequestMetrics
+from app.infra.metrics.work import ConnectionMetrics, JobMetrics, RequestMetrics
 
 
 @pytest.fixture
@@ -45,6 +45,22 @@ class TestRequestMetrics:
         assert labels(registry, "favorites_http_requests_total") == [
             {"method": "GET", "route": "/customers", "status": "none"}
         ]
+
+
+class TestConnectionMetrics:
+    def test_tell_how_many_there_are_and_count_who_was_cut_off(
+        self, registry: CollectorRegistry
+    ) -> None:
+        metrics = ConnectionMetrics(registry)
+        metrics(open_=0, limit=1000, cut_off={"body_timeout": 0, "server_busy": 0})
+        metrics(open_=7, limit=1000, cut_off={"body_timeout": 2, "server_busy": 0})
+        metrics(open_=3, limit=1000, cut_off={"body_timeout": 1, "server_busy": 0})
+        assert registry.get_sample_value("favorites_http_connections_open") == 3
+        assert registry.get_sample_value("favorites_http_connections_limit") == 1000
+        cut_off = "favorites_http_connections_cut_off_total"
+        assert registry.get_sample_value(cut_off, {"reason": "body_timeout"}) == 3
+        # From the beginning, or the first event would be no increase.
+        assert registry.get_sample_value(cut_off, {"reason": "server_busy"}) == 0
 
 
 class TestJobMetrics:
