@@ -8,6 +8,8 @@ METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 NO_ROUTE = "none"
 NO_ANSWER = "none"
 FAILED = "5xx"
+ANYWHERE = ("internal_error", "storage_unavailable")
+"""Codes of problems that any route may be answered with, at any time, by our fault."""
 
 REQUEST_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 JOB_BUCKETS_S = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0)
@@ -71,6 +73,8 @@ class RequestMetrics:
         # A series that begins with its first event hides it from `rate`, and one failure may be
         # all there is.
         self._requests.labels(method, template, FAILED)
+        for code in ANYWHERE:
+            self._problems.labels(template, code)
         return (
             self._requests.labels(method, template, answer),
             self._duration.labels(method, template),
