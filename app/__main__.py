@@ -27,6 +27,7 @@ from app.domain.outcome import DomainError, InvalidValue
 from app.infra.dependency import (
     WORKERS_VARIABLE,
     Readiness,
+    connection_observer,
     database_url,
     job_worker,
     wire,
@@ -121,6 +122,7 @@ def serve(
             keep_alive=settings.keep_alive,
             connections=settings.max_connections,
         ),
+        observer=connection_observer,
     )
     # The processes of one server share its cores.
     os.environ[WORKERS_VARIABLE] = str(options.workers)

@@ -32,6 +32,7 @@ from app.infra.fakestore.catalog import FakeStoreCatalog
 from app.infra.fakestore.client import create_client
 from app.infra.fakestore.options import CatalogOptions
 from app.infra.http.api import VERSION, create_api
+from app.infra.http.cut_off import ConnectionObserver
 from app.infra.http.middleware.request_id import current_request_id
 from app.infra.http.options import HttpOptions
 from app.infra.http.rate_limit.create import create_limiter
@@ -262,6 +263,11 @@ def create_app() -> FastAPI:
             tracer=tracer,
         ),
     )
+
+
+def connection_observer() -> ConnectionObserver:
+    """Return who counts the connections of one server process."""
+    return process_metrics().connections
 
 
 @asynccontextmanager

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import logging
 import socket
-from collections.abc import AsyncGenerator, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -20,6 +22,7 @@ from app.infra.http.connection import (
     ConnectionLimits,
     Connections,
 )
+from app.infra.http.cut_off import CutOff
 from app.infra.http.server import ServerConfig
 
 Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -27,7 +30,7 @@ Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 1\r\n\r\n"
 GET_LARGE = GET.replace(b"/", b"/large", 1)
-MINUTE = timedelta(minutes=1)
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 ENDLESS = ConnectionLimits(head=MINUTE, body=MINUTE, reading=MINUTE, keep_alive=MINUTE)
 LARGE = 32 * 1024 * 1024
 
@@ -47,6 +50,31 @@ async def accept(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body"})
 
 
+class Observed:
+    """What is told of the connections of a process: the last of it, and the sum of it."""
+
+    def __init__(self) -> None:
+        self.open = self.limit = -1
+        self.cut_off: Counter[str] = Counter()
+
+    def __call__(self, *, open_: int, limit: int, cut_off: Mapping[str, int]) -> None:
+        """Take note."""
+        assert set(cut_off) == {reason.value for reason in CutOff}
+        self.open, self.limit = open_, limit
+        self.cut_off.update(cut_off)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Why anybody was cut off, and how often."""
+        return dict(+self.cut_off)
+
+
+@pytest.fixture
+def observed() -> Observed:
+    """Return who is told of the connections."""
+    return Observed()
+
+
 @pytest.fixture
 def limits() -> ConnectionLimits:
     """Return limits that no test comes near, unless it is about them."""
@@ -60,7 +88,7 @@ def state(limits: ConnectionLimits) -> Connections:
 
 
 @pytest_asyncio.fixture
-async def port(state: Connections) -> AsyncGenerator[int]:
+async def port(state: Connections, observed: Observed) -> AsyncGenerator[int]:
     """Return where our protocol is spoken."""
     config = ServerConfig(
         accept, limits=state.limits, lifespan="off", log_config=None, access_log=False
@@ -72,7 +100,7 @@ async def port(state: Connections) -> AsyncGenerator[int]:
         "127.0.0.1",
         0,
     )
-    state.watch()
+    state.watch(observed)
     yield server.sockets[0].getsockname()[1]
     state.unwatch()
     for connection in list(state.connections):
@@ -120,6 +148,12 @@ async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that the server does on this loop."""
     while not condition():  # noqa: ASYNC110 - the server sets no events for tests
         await asyncio.sleep(0.001)
+
+
+def line_of(caplog: pytest.LogCaptureFixture, event: str) -> dict[str, Any]:
+    """Return the one line about an event."""
+    [record] = [record for record in caplog.records if record.getMessage() == event]
+    return vars(record)
 
 
 class TestBoundedHttpProtocol:
@@ -312,3 +346,143 @@ class TestConnections:
             assert [task.result() for task in ended[0]] == [b""]
             for task in ended[1]:
                 task.cancel()
+
+
+class TestObserver:
+    async def test_is_told_at_once_and_again_and_again(
+        self, port: int, state: Connections, observed: Observed
+    ) -> None:
+        assert (observed.open, observed.limit) == (0, ENDLESS.connections)
+        assert observed.reasons == {}
+        async with connected(port) as (reader, writer):
+            writer.write(GET)
+            await reader.readuntil(b"\r\n\r\n")
+            await until(lambda: observed.open == 1)
+        await until(lambda: observed.open == 0)
+        assert observed.reasons == {}
+
+    @hurried(head=0.1, keep_alive=0.1)
+    async def test_hears_of_who_says_nothing_and_not_of_who_is_done(
+        self, port: int, state: Connections, observed: Observed
+    ) -> None:
+        assert await listen(port) == b""
+        assert (await listen(port, GET)).startswith(b"HTTP/1.1 204")
+        state.unwatch()
+        assert observed.reasons == {"no_request": 1}
+
+    @hurried(head=0.1, body=0.1)
+    @pytest.mark.parametrize(
+        ("said", "reason"),
+        [
+            (b"GET / HTTP/1.1\r\nHost: h", "head_timeout"),
+            (POST, "body_timeout"),
+            (b"GET / HTTP/1.1\r\nX: " + b"a" * HEAD_MAX_BYTES, "head_too_large"),
+            (b"nonsense\r\n\r\n", "malformed"),
+            (
+                b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
+                + b"1\r\na\r\n" * (PIECES_MAX + 1),
+                "too_many_pieces",
+            ),
+        ],
+    )
+    async def test_hears_why_somebody_was_cut_off(
+        self, port: int, state: Connections, observed: Observed, said: bytes, reason: str
+    ) -> None:
+        assert (await listen(port, said)).startswith(b"HTTP/1.1 4")
+        state.unwatch()
+        assert observed.reasons == {reason: 1}
+
+    @hurried(reading=0.1)
+    async def test_hears_of_who_does_not_read(
+        self, port: int, state: Connections, observed: Observed
+    ) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(GET_LARGE)
+            await until(lambda: bool(observed.reasons))
+        assert observed.reasons == {"read_timeout": 1}
+
+    @pytest.mark.parametrize("limits", [replace(ENDLESS, connections=1)])
+    async def test_hears_of_newcomers_for_whom_there_is_no_room(
+        self, port: int, state: Connections, observed: Observed
+    ) -> None:
+        async with connected(port) as (_, writer), connected(port) as (reader, other):
+            writer.write(POST)
+            other.write(GET.replace(b"/", b"/health/live", 1))
+            # Who asks whether the process lives is no client that was refused.
+            assert await reader.read(12) == b"HTTP/1.1 204"
+            assert await exchange(port, GET) == b""
+        await until(lambda: not state.connections)
+        async with connected(port) as (_, writer):
+            writer.write(POST)
+            await until(lambda: len(state.tasks) == 1)
+            assert await exchange(port, GET) == b"HTTP/1.1 503"
+        state.unwatch()
+        assert observed.reasons == {"not_heard": 1, "server_busy": 1}
+
+    @pytest.mark.parametrize("limits", [replace(ENDLESS, connections=1, keep_alive=SECOND)])
+    async def test_hears_of_who_made_room(
+        self, port: int, state: Connections, observed: Observed
+    ) -> None:
+        async with connected(port) as (reader, writer):
+            writer.write(GET)
+            await reader.readuntil(b"\r\n\r\n")
+            await until(lambda: state.dispensable == 1)
+            assert await exchange(port, GET) == b"HTTP/1.1 204"
+        state.unwatch()
+        assert observed.reasons == {"made_room": 1}
+
+
+class TestRefusals:
+    """What the application never hears of is found in the log by the id in the answer."""
+
+    @hurried(head=0.1)
+    @pytest.mark.parametrize(
+        ("said", "event", "told"),
+        [
+            (b"GET /", "client_timed_out", {"awaited": "head"}),
+            (b"GET / HTTP/1.1\r\nX: " + b"a" * HEAD_MAX_BYTES, "request_head_too_large", {}),
+            (b"nonsense\r\n\r\n", "request_malformed", {"reason": "malformed"}),
+        ],
+    )
+    async def test_name_the_request_in_answer_and_log(
+        self,
+        port: int,
+        caplog: pytest.LogCaptureFixture,
+        said: bytes,
+        event: str,
+        told: dict[str, str],
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        head, _, body = (await listen(port, said)).partition(b"\r\n\r\n")
+        line = line_of(caplog, event)
+        expected = {"client_ip": "127.0.0.1", "request_id": json.loads(body)["request_id"], **told}
+        assert expected.items() <= line.items()
+        assert f"x-request-id: {line['request_id']}".encode() in head
+
+    @hurried(body=0.1)
+    async def test_name_a_request_as_the_application_did(
+        self, port: int, state: Connections, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        async with connected(port) as (reader, writer):
+            writer.write(POST)
+            await until(lambda: bool(state.tasks))
+            [connection] = state.connections
+            assert isinstance(connection, BoundedHttpProtocol)
+            connection.cycle.scope["state"]["request_id"] = "the-one"
+            answer = await reader.read()
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["request_id"] == "the-one"
+        assert line_of(caplog, "client_timed_out")["request_id"] == "the-one"
+
+    @pytest.mark.parametrize("limits", [replace(ENDLESS, connections=1)])
+    async def test_take_over_the_id_that_a_newcomer_gives(
+        self, port: int, state: Connections, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        async with connected(port) as (_, writer):
+            writer.write(POST)
+            await until(lambda: len(state.tasks) == 1)
+            answer = await listen(port, GET[:-2] + b"X-Request-ID: mine\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"x-request-id: mine" in answer
+        assert line_of(caplog, "service_refused")["request_id"] == "mine"

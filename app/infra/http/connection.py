@@ -5,6 +5,7 @@ import logging
 import socket
 import struct
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -18,6 +19,8 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from app.infra.http.cut_off import ConnectionObserver, CutOff, nobody
+from app.infra.http.middleware.request_id import HEADER, choose_request_id
 from app.infra.http.problem import (
     HeadTooLarge,
     MalformedRequest,
@@ -46,6 +49,11 @@ LINGER_MAX_BYTES = 1024 * 1024
 HARD_LIMIT = 2
 _HEALTH = "/health/"
 _RETRY_AFTER = {"Retry-After": "1", "Connection": "close"}
+_REQUEST_ID = HEADER.lower().encode()
+_FAULTS = {
+    CutOff.MALFORMED: "This is not HTTP/1.1.",
+    CutOff.TOO_MANY_PIECES: "The body comes in too many pieces.",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +92,8 @@ class Connections(ServerState):
 
     A look finds out who waits for what, and ends what has been the same for too long. So a limit
     is kept to within two looks, a second or two, and a request pays nothing for it: no timer is
-    set or reset on its behalf.
+    set or reset on its behalf. Nor does it pay for being counted: who observes is told of all
+    connections together, once a look.
     """
 
     def __init__(self, limits: ConnectionLimits) -> None:
@@ -93,6 +102,8 @@ class Connections(ServerState):
         self._timer: asyncio.TimerHandle | None = None
         self._dispensable: list[BoundedHttpProtocol] = []
         self._crowded = 0
+        self._observe = nobody()
+        self._cut_off: Counter[CutOff] = Counter()
         self._patience_s = {
             Awaited.REQUEST: limits.keep_alive.total_seconds(),
             Awaited.HEAD: limits.head.total_seconds(),
@@ -106,14 +117,18 @@ class Connections(ServerState):
         """How many may have to make room for newcomers."""
         return len(self._dispensable)
 
-    def watch(self) -> None:
-        """Begin to look; until `unwatch`, on the running loop."""
-        self._timer = asyncio.get_running_loop().call_later(self._interval_s, self._look)
+    def watch(self, observe: ConnectionObserver | None = None) -> None:
+        """Begin to look, and to tell what is seen; until `unwatch`, on the running loop."""
+        if observe is not None:
+            self._observe = observe
+        self._tell()
+        self._look_later()
 
     def unwatch(self) -> None:
         """Look no more."""
         if self._timer is not None:
             self._timer.cancel()
+        self._tell()
 
     def patience_s(self, awaited: Awaited) -> float:
         """Return how long is waited for this, in seconds."""
@@ -126,14 +141,31 @@ class Connections(ServerState):
         self._crowded += 1
         while self._dispensable:
             if self._dispensable.pop().make_room():
+                self.count(CutOff.MADE_ROOM)
                 return
         if len(self.connections) > HARD_LIMIT * self.limits.connections:
+            self.count(CutOff.NOT_HEARD)
             newcomer.transport.abort()
         else:
             newcomer.refuse_service()
 
+    def count(self, reason: CutOff) -> None:
+        """Count a connection that is cut off."""
+        self._cut_off[reason] += 1
+
+    def _tell(self) -> None:
+        self._observe(
+            open_=len(self.connections),
+            limit=self.limits.connections,
+            cut_off={reason.value: self._cut_off[reason] for reason in CutOff},
+        )
+        self._cut_off.clear()
+
+    def _look_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._interval_s, self._look)
+
     def _look(self) -> None:
-        self.watch()
+        self._look_later()
         now = asyncio.get_running_loop().time()
         # Copied, for a look may end a connection. All are of our protocol.
         idle = []
@@ -150,6 +182,7 @@ class Connections(ServerState):
                 extra={"connections": len(self.connections), "newcomers": self._crowded},
             )
             self._crowded = 0
+        self._tell()
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -172,7 +205,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _pending = 0
     _pieces = 0
     _body_bytes = 0
-    _fault = "This is not HTTP/1.1."
+    _fault = CutOff.MALFORMED
     _draining = False
     _refused = False
     _answering: RequestResponseCycle | None = None
@@ -197,7 +230,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def refuse_service(self) -> None:
         """Answer 503 to everything but questions about the process's health."""
-        self.app = partial(_refuse_service, self.app)
+        self.app = partial(_refuse_service, self.app, self.server_state)
 
     def make_room(self) -> bool:
         """Close if there is no request under way; tell whether that is so."""
@@ -253,19 +286,36 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _give_up(self, awaited: Awaited) -> None:
         if awaited is Awaited.REQUEST:
+            if self._awaited_of is None:
+                self.server_state.count(CutOff.NO_REQUEST)
             self.transport.close()
             return
-        logger.info(
-            "client_timed_out",
-            extra={"awaited": awaited.value, "client_ip": self.client[0] if self.client else None},
-        )
+        # What is not read may have been answered long ago, as far as the application knows.
+        request_id = self._request_id(answered=awaited is Awaited.READING)
+        logger.info("client_timed_out", extra=self._told(request_id, awaited=awaited.value))
         if awaited is Awaited.READING:
+            self.server_state.count(CutOff.READ_TIMEOUT)
             # Reset, for the system would keep what is unread for minutes more.
             peer: socket.socket = self.transport.get_extra_info("socket")
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()
         else:
-            self._refuse(RequestTimeout(f"The {awaited} of the request did not arrive in time."))
+            late = CutOff.HEAD_TIMEOUT if awaited is Awaited.HEAD else CutOff.BODY_TIMEOUT
+            problem = RequestTimeout(f"The {awaited} of the request did not arrive in time.")
+            self._refuse(problem, late, request_id)
+
+    def _request_id(self, *, answered: bool = False) -> str:
+        """Return the id of the request under way (or `answered` last); a new one without."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or (cycle.response_complete and not answered):
+            return uuid4().hex
+        known: str | None = cycle.scope["state"].get("request_id")
+        return known or uuid4().hex
+
+    def _told(self, request_id: str, **more: str) -> dict[str, str | None]:
+        """Return what a log line tells of a request that the application does not answer."""
+        client_ip = self.client[0] if self.client else None
+        return {"request_id": request_id, "client_ip": client_ip, **more}
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -316,16 +366,21 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         self._pending = 0 if self._progress else self._pending + len(data)
         if self._pending > HEAD_MAX_BYTES and not (self._refused or self.transport.is_closing()):
-            logger.warning("request_head_too_large")
-            self._refuse(HeadTooLarge(f"A head has at most {HEAD_MAX_BYTES} bytes."))
+            request_id = self._request_id()
+            logger.warning("request_head_too_large", extra=self._told(request_id))
+            problem = HeadTooLarge(f"A head has at most {HEAD_MAX_BYTES} bytes.")
+            self._refuse(problem, CutOff.HEAD_TOO_LARGE, request_id)
 
     @override
     def send_400_response(self, msg: str) -> None:
         # What the parser cannot read never gets to the application; it is answered as there.
-        self._refuse(MalformedRequest(self._fault))
+        request_id = self._request_id()
+        logger.info("request_malformed", extra=self._told(request_id, reason=self._fault.value))
+        self._refuse(MalformedRequest(_FAULTS[self._fault]), self._fault, request_id)
 
-    def _refuse(self, problem: RequestError) -> None:
+    def _refuse(self, problem: RequestError, reason: CutOff, request_id: str) -> None:
         """Answer instead of the application, and let go of the connection."""
+        self.server_state.count(reason)
         if self._answering is not None and not self._answering.response_complete:
             if self._answering.response_started or self._answering is not self.cycle:
                 # It would be taken for an answer to something else.
@@ -334,9 +389,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._disconnect(self._answering)
         self._refused = True
         status = status_of(type(problem))
-        request: Scope = {"type": "http", "path": "", "state": {"request_id": uuid4().hex}}
+        request: Scope = {"type": "http", "path": "", "state": {"request_id": request_id}}
         answer = problem_response(request, problem)
-        headers = [*answer.raw_headers, (b"connection", b"close")]
+        headers = [
+            *answer.raw_headers,
+            (_REQUEST_ID, request_id.encode()),
+            (b"connection", b"close"),
+        ]
         head = b"".join(b"%b: %b\r\n" % header for header in headers)
         line = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
         self.transport.write(b"%b%b\r\n%b" % (line, head, bytes(answer.body)))
@@ -356,7 +415,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._pieces += 1
         self._body_bytes += len(body)
         if self._pieces > PIECES_MAX and self._body_bytes < self._pieces * PIECE_MIN_BYTES:
-            self._fault = "The body comes in too many pieces."
+            self._fault = CutOff.TOO_MANY_PIECES
             # To the parser, which reads no further and has it answered.
             raise TooManyPieces
         super().on_body(body)
@@ -391,10 +450,19 @@ class _Farewell(asyncio.Protocol):
         self._connection.connection_lost(exc)
 
 
-async def _refuse_service(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse_service(
+    app: ASGIApp, connections: Connections, scope: Scope, receive: Receive, send: Send
+) -> None:
     # Whoever watches over the process has to learn that it lives, above all now.
     if not scope["path"].startswith(_HEALTH):
-        scope["state"]["request_id"] = uuid4().hex
-        busy = ServerBusy("There are too many connections. Try again.", headers=_RETRY_AFTER)
+        sent = [value for name, value in scope["headers"] if name == _REQUEST_ID]
+        scope["state"]["request_id"] = request_id = choose_request_id(sent)
+        connections.count(CutOff.SERVER_BUSY)
+        client_ip = scope["client"][0] if scope["client"] else None
+        logger.info("service_refused", extra={"request_id": request_id, "client_ip": client_ip})
+        busy = ServerBusy(
+            "There are too many connections. Try again.",
+            headers={**_RETRY_AFTER, HEADER: request_id},
+        )
         app = problem_response(scope, busy)
     await app(scope, receive, send)

@@ -14,12 +14,29 @@ class RequestObserver(Protocol):
     """Hears of each request when it has been answered; must not block and must not raise."""
 
     def __call__(
-        self, *, method: str, route: str | None, status: int | None, duration_s: float
+        self,
+        *,
+        method: str,
+        route: str | None,
+        status: int | None,
+        problem: str | None,
+        duration_s: float,
     ) -> None:
-        """`route` is the template of its path, `status` None if there was no answer."""
+        """
+        `route` is the template of its path, `status` None if there was no answer.
+
+        `problem` is the code of the problem that it was answered with, if it was one.
+        """
 
 
-def _ignore(*, method: str, route: str | None, status: int | None, duration_s: float) -> None:
+def _ignore(
+    *,
+    method: str,
+    route: str | None,
+    status: int | None,
+    problem: str | None,
+    duration_s: float,
+) -> None:
     pass
 
 

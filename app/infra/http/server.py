@@ -28,6 +28,7 @@ from app.infra.http.connection import (
     ConnectionLimits,
     Connections,
 )
+from app.infra.http.cut_off import ConnectionObserverFactory, nobody
 
 if sys.platform != "win32":
     import resource
@@ -53,6 +54,7 @@ class ServeOptions:
     `factory` is where the application is made, as `module:function`, because each process makes
     its own. After SIGTERM everybody is served as before for `drain`, except that the service is
     not ready any more; then nobody is let in, and requests under way have `grace` to finish.
+    `observer` makes, in each process, who hears of its connections.
     """
 
     factory: str
@@ -62,6 +64,7 @@ class ServeOptions:
     grace: timedelta
     drain: timedelta = timedelta(0)
     limits: ConnectionLimits = field(default_factory=ConnectionLimits)
+    observer: ConnectionObserverFactory = nobody
     reload_dir: str | None = None
 
 
@@ -80,6 +83,7 @@ class ServerConfig(uvicorn.Config):
         *,
         limits: ConnectionLimits,
         drain: timedelta = timedelta(0),
+        observer: ConnectionObserverFactory = nobody,
         **others: Any,
     ) -> None:
         super().__init__(
@@ -90,6 +94,7 @@ class ServerConfig(uvicorn.Config):
         )
         self.limits = limits
         self.drain = drain
+        self.observer = observer
 
     @override
     def load(self) -> None:
@@ -123,7 +128,7 @@ class GracefulServer(uvicorn.Server):
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self.server_state.watch()
+        self.server_state.watch(self.config.observer())
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -227,6 +232,7 @@ def serve_api(options: ServeOptions) -> None:
         options.factory,
         limits=options.limits,
         drain=options.drain,
+        observer=options.observer,
         factory=True,
         host=options.host,
         port=options.port,

@@ -13,9 +13,10 @@ import procrastinate
 import psycopg
 from procrastinate import JobContext, exceptions, utils
 from procrastinate.worker import Worker
+from structlog.contextvars import bound_contextvars
 
 from app.application.tracer import NULL_TRACER, SpanKind, Tracer
-from app.domain.outcome import Unavailable
+from app.domain.outcome import DomainError, Unavailable
 from app.domain.product import ProductId
 from app.infra.jobs.queue import create_queue
 from app.infra.jobs.retry import Backoff
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 CATALOG_QUEUE = "catalog"
 UPKEEP_QUEUE = "upkeep"
+QUEUES = frozenset({CATALOG_QUEUE, UPKEEP_QUEUE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +58,15 @@ class WorkerOptions:
 class JobObserver(Protocol):
     """Hears of each run of a job when it has ended; must not block and must not raise."""
 
-    def __call__(self, *, task: str, succeeded: bool, duration_s: float) -> None:
-        """One that is canceled has not succeeded."""
+    def expect(self, task: str) -> None:
+        """Hear of a task of which there may be runs."""
+
+    def __call__(self, *, task: str, succeeded: bool, given_up: bool, duration_s: float) -> None:
+        """
+        Hear of a run; one that is canceled has not succeeded.
+
+        `given_up` if it failed and is not tried again: the job is a dead letter.
+        """
 
 
 class JobWorker:
@@ -84,6 +93,8 @@ class JobWorker:
         self._tracer = tracer
         self._stopping = asyncio.Event()
         self._run: asyncio.Task[None] | None = None
+        # What the library says of a job that failed has its arguments for a name, and no trace.
+        logging.getLogger("procrastinate.worker").addFilter(_is_not_ours_to_tell)
 
     def stop(self) -> None:
         """Take no more jobs; `run` returns when those under way have finished."""
@@ -105,6 +116,8 @@ class JobWorker:
     async def _work(self) -> None:
         try:
             async with self._app().open_async() as app:
+                for task in (task for task in app.tasks.values() if task.queue in QUEUES):
+                    self._observe.expect(task.name)
                 logger.info("worker_started")
                 await app.run_worker_async(
                     concurrency=self._options.concurrency,
@@ -114,7 +127,7 @@ class JobWorker:
                     stalled_worker_timeout=self._options.lease.total_seconds(),
                     delete_jobs="successful",
                     install_signal_handlers=False,
-                    worker_middleware=[self._trace, self._measure],
+                    worker_middleware=[self._trace, self._tell],
                 )
             logger.warning("worker_lost_database")
         except (exceptions.ConnectorException, psycopg.Error, OSError) as error:
@@ -139,21 +152,30 @@ class JobWorker:
         ):
             return await run()
 
-    async def _measure(
+    async def _tell(
         self, run: Callable[[], Awaitable[object]], context: JobContext, _: Worker
     ) -> object:
+        job = context.job
         began = perf_counter()
-        succeeded = False
-        try:
-            result = await run()
-            succeeded = True
-            return result
-        finally:
-            self._observe(
-                task=context.job.task_name,
-                succeeded=succeeded,
-                duration_s=perf_counter() - began,
-            )
+        succeeded = given_up = False
+        # By the id that `jobs list` shows, everything that is logged meanwhile is found.
+        with bound_contextvars(task=job.task_name, job_id=job.id):
+            try:
+                result = await run()
+            except Exception as error:
+                given_up = _is_last(error, context)
+                _log_failure(error, attempt=job.attempts + 1, given_up=given_up)
+                raise
+            else:
+                succeeded = True
+                return result
+            finally:
+                self._observe(
+                    task=job.task_name,
+                    succeeded=succeeded,
+                    given_up=given_up,
+                    duration_s=perf_counter() - began,
+                )
 
     def _app(self) -> procrastinate.App:
         app = create_queue(self._conninfo, pool_size=self._options.concurrency + 2)
@@ -210,3 +232,23 @@ class JobWorker:
             await app.job_manager.prune_stalled_workers(lease_s)
 
         return app
+
+
+def _is_last(error: Exception, context: JobContext) -> bool:
+    """Tell whether a job that failed is not tried again."""
+    task = context.app.tasks.get(context.job.task_name)
+    return task is None or task.get_retry_exception(error, context.job) is None
+
+
+def _log_failure(error: Exception, *, attempt: int, given_up: bool) -> None:
+    reason = error.code if isinstance(error, DomainError) else type(error).__name__
+    told = {"attempt": attempt, "reason": reason, "given_up": given_up}
+    if isinstance(error, DomainError | exceptions.ProcrastinateException):
+        logger.warning("job_failed", extra=told)
+    else:
+        # Neither an outcome nor the queue's own trouble, and so a bug.
+        logger.error("job_failed", extra=told, exc_info=error)
+
+
+def _is_not_ours_to_tell(record: logging.LogRecord) -> bool:
+    return getattr(record, "action", None) != "job_error"

@@ -11,7 +11,7 @@ from typing import Self
 from prometheus_client import REGISTRY, CollectorRegistry, Gauge
 
 from app.infra.metrics.catalog import CacheMetrics, CatalogMetrics, HotMetrics
-from app.infra.metrics.work import JobMetrics, RequestMetrics
+from app.infra.metrics.work import ConnectionMetrics, JobMetrics, RequestMetrics
 
 
 class Metrics:
@@ -22,6 +22,7 @@ class Metrics:
         self.hot = HotMetrics(registry)
         self.catalog = CatalogMetrics(registry)
         self.requests = RequestMetrics(registry)
+        self.connections = ConnectionMetrics(registry)
         self.jobs = JobMetrics(registry)
         self.hashing_queue = _gauge(
             registry, "favorites_hashing_queue_depth", "Passwords that wait to be hashed."

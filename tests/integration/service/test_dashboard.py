@@ -2,12 +2,17 @@
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.infra.http.problem import concrete_problems
 from development.port import free_port
 from tests.integration.service.harness import ROOT, await_answer, running_service, until
 
@@ -15,15 +20,22 @@ OBSERVABILITY = ROOT / "development" / "observability"
 DASHBOARD = OBSERVABILITY / "grafana" / "dashboards" / "favorites.json"
 ALERTS = OBSERVABILITY / "alerts.yml"
 
+PROMTOOL = shutil.which("promtool")
+
 # Made by Prometheus itself.
 ITS_OWN = {"up", "ALERTS"}
-# Nothing is told of failures before something has failed.
-LATER = {("status", "5xx"), ("outcome", "failed")}
+# Told of when there is one: the codes of problems are those of the API's documentation.
+LATER = {("code", problem.code) for problem in concrete_problems()}
+
+
+def targets_of_the_dashboard() -> Iterator[dict[str, Any]]:
+    for panel in json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]:
+        yield from panel.get("targets", ())
 
 
 def queries_of_the_dashboard() -> Iterator[str]:
-    for panel in json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]:
-        for target in panel.get("targets", ()):
+    for target in targets_of_the_dashboard():
+        if target["datasource"]["type"] == "prometheus":
             yield target["expr"]
 
 
@@ -34,10 +46,18 @@ def queries_of_the_alerts() -> Iterator[str]:
         yield block or line
 
 
-def selected(query: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Return each metric of a query with the labels it has to be equal to."""
+def queries_of_the_annotations() -> Iterator[str]:
+    """Return what is asked to word an alert."""
+    for query in re.findall(r'query "((?:[^"\\]|\\.)*)"', ALERTS.read_text(encoding="utf-8")):
+        yield query.replace('\\"', '"')
+
+
+def selected(query: str) -> Iterator[tuple[str, set[tuple[str, str]]]]:
+    """Return each metric of a query with the values that its labels may have, patterns aside."""
     for name, matchers in re.findall(r"\b(favorites_\w+|up|ALERTS)\b(?:\{([^}]*)\})?", query):
-        yield name, dict(re.findall(r'(\w+)="([^"]*)"', matchers))
+        pairs = re.findall(r'(\w+)(?:=|=~|!=|!~)"([^"]*)"', matchers)
+        values = {(label, value) for label, all_ in pairs for value in all_.split("|")}
+        yield name, {(label, value) for label, value in values if not re.search(r"[.*$]", value)}
 
 
 def scraped(port: int) -> list[tuple[str, dict[str, str]]]:
@@ -55,6 +75,14 @@ class TestQueries:
         assert len(list(queries_of_the_alerts())) == alerts.count("- alert:") > 0
         assert all(list(selected(query)) for query in queries_of_the_alerts())
         assert all(list(selected(query)) for query in queries_of_the_dashboard())
+        assert len(list(queries_of_the_annotations())) == alerts.count("query ") > 0
+
+    def test_are_of_metrics_and_traces_alone(self) -> None:
+        targets = list(targets_of_the_dashboard())
+        assert {target["datasource"]["type"] for target in targets} == {"prometheus", "jaeger"}
+        # By the names under which traces are sent.
+        searched = {target["service"] for target in targets if "service" in target}
+        assert searched == {"favorites-api", "favorites-worker"}
 
     async def test_name_what_the_service_tells(
         self, tmp_path: Path, new_database: Callable[..., str]
@@ -76,8 +104,36 @@ class TestQueries:
             told = scraped(api) + scraped(worker)
         names = {name for name, _ in told}
         values = {(label, value) for _, labels in told for label, value in labels.items()}
-        for query in (*queries_of_the_dashboard(), *queries_of_the_alerts()):
+        for query in (
+            *queries_of_the_dashboard(),
+            *queries_of_the_alerts(),
+            *queries_of_the_annotations(),
+        ):
             for name, labels in selected(query):
                 assert name in names | ITS_OWN, query
                 if name in names:
-                    assert set(labels.items()) <= values | LATER, query
+                    assert labels <= values | LATER, query
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="Debian's package prometheus is not installed")
+class TestAlerts:
+    @pytest.mark.parametrize(
+        "check",
+        [
+            ("check", "config", "prometheus.yml"),
+            ("check", "rules", "alerts.yml"),
+            ("test", "rules", "alerts_test.yml"),
+        ],
+        ids=" ".join,
+    )
+    def test_are_what_promtool_takes(self, check: tuple[str, ...]) -> None:
+        assert PROMTOOL is not None
+        done = subprocess.run(  # noqa: S603 - the program is named above
+            [PROMTOOL, *check], cwd=OBSERVABILITY, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def test_are_all_tested(self) -> None:
+        tested = (OBSERVABILITY / "alerts_test.yml").read_text(encoding="utf-8")
+        alerts = re.findall(r"- alert: (\w+)", ALERTS.read_text(encoding="utf-8"))
+        assert [alert for alert in alerts if f"alertname: {alert}" not in tested] == []

@@ -1,7 +1,10 @@
 """What Prometheus reads from the running service."""
 
+import socket
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
@@ -50,6 +53,45 @@ class TestMetrics:
             assert metrics["favorites_catalog_calls_total find found"] == 1
             assert metrics["favorites_catalog_breaker_state closed"] == 2
             assert metrics["favorites_database_connections_limit"] == 2 * 8
+
+    async def test_add_up_the_connections_of_all_processes(
+        self, tmp_path: Path, new_database: Callable[..., str]
+    ) -> None:
+        port, kept, silent = free_port(), 24, 12
+        with running_service(
+            tmp_path,
+            new_database(migrated=True),
+            servers=(2,),
+            METRICS_PORT=str(port),
+            # Longer than it takes to make them all; those who ask nothing go by the other one.
+            KEEP_ALIVE="60",
+            HEAD_TIMEOUT="2",
+        ) as service:
+            address = urlsplit(service.urls[0])
+            where = (address.hostname or "", address.port or 0)
+            cut_off = "favorites_http_connections_cut_off_total"
+            async with AsyncExitStack() as connections:
+                for _ in range(kept):
+                    client = httpx2.AsyncClient(base_url=service.urls[0], timeout=20)
+                    await connections.enter_async_context(client)
+                    assert (await client.get("/health/live")).status_code == 200
+                for _ in range(silent):
+                    connections.enter_context(socket.create_connection(where))
+
+                async def seen() -> bool:
+                    metrics = await scrape(port)
+                    done = metrics[f"{cut_off} no_request"] == silent
+                    return done and metrics["favorites_http_connections_open"] == kept
+
+                await until(seen, what="cutting off those who say nothing")
+                metrics = await scrape(port)
+                assert metrics["favorites_http_connections_limit"] == 2 * 1000
+                assert metrics[f"{cut_off} server_busy"] == 0
+
+            async def gone() -> bool:
+                return (await scrape(port))["favorites_http_connections_open"] == 0
+
+            await until(gone, what="noticing that they are gone")
 
     async def test_tell_of_the_jobs_of_a_worker(
         self, tmp_path: Path, new_database: Callable[..., str]

@@ -10,6 +10,7 @@ import httpx2
 import psycopg
 import pytest
 
+from development.port import free_port
 from tests.collector import Collector, Told, collecting
 from tests.integration.service.harness import (
     JWT_KEY,
@@ -136,6 +137,47 @@ class TestOneFailedRequest:
         known = {span.span_id for span in trace} | {""}
         assert {span.parent_id for span in trace} <= known
         self.nothing_is_personal(collector, customer.email, customer.token, staff)
+
+    async def test_is_told_until_its_job_is_given_up(
+        self, collector: Collector, tmp_path: Path, new_database: Callable[..., str]
+    ) -> None:
+        url, port = new_database(migrated=True), free_port()
+        staff = employ(url, ())
+        with running_service(tmp_path, url, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as service:
+            product_id = service.store.new_product()
+            async with People(service, staff) as people:
+                customer = await people.customer()
+                service.store.misbehave(status=503)
+                answer = await customer.client.put(
+                    f"/customers/me/favorites/{product_id}", headers={"X-Request-ID": "the-one"}
+                )
+                assert answer.status_code == 202, answer.text
+            # As after a day.
+            service.sql("UPDATE procrastinate_jobs SET attempts = 400")
+
+            async def given_up() -> bool:
+                jobs = service.sql("SELECT status FROM procrastinate_jobs WHERE attempts > 400")
+                return jobs == [("failed",)]
+
+            with service.host.running("-m", "app", "worker", METRICS_PORT=str(port)):
+                await until(given_up, within_s=30, what="giving up")
+                metrics = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+            service.store.behave()
+        assert 'favorites_job_dead_letters_total{task="validate_product"} 1.0' in metrics
+        assert 'favorites_job_dead_letters_total{task="purge"} 0.0' in metrics
+        lines = log_lines(service.host.said())
+        [failed] = [line for line in lines if line["event"] == "job_failed"]
+        assert (failed["level"], failed["task"]) == ("warning", "validate_product")
+        assert (failed["given_up"], failed["reason"]) == (True, "catalog_unavailable")
+        # From the dead letter to the request that left it behind, and to what its call met with.
+        request = line_of(service, "the-one", "http_request")
+        assert failed["trace_id"] == request["trace_id"]
+        called = [line for line in lines if line.get("job_id") == failed["job_id"]]
+        assert [line["event"] for line in called] == ["catalog_call_failed", "job_failed"]
+        done = named(collector.trace(str(request["trace_id"])), "process validate_product")
+        assert (done.span_id, done.error) == (failed["span_id"], "CatalogUnavailable")
+        # The library's own line would say the same once more, under a name of its own.
+        assert not [line for line in lines if line["logger"].startswith("procrastinate")]
 
     def nothing_is_personal(
         self, collector: Collector, email: str, token: str, staff: Staff

@@ -10,6 +10,7 @@ from app.infra.http.middleware.client_address import Network, find_client
 from app.infra.http.middleware.request_id import HEADER, RequestIdBound, choose_request_id
 from app.infra.http.middleware.security_headers import security_headers
 from app.infra.http.options import RequestObserver
+from app.infra.http.problem import problem_told
 
 _REQUEST_ID = HEADER.lower().encode()
 _FORWARDED_FOR = b"x-forwarded-for"
@@ -77,5 +78,6 @@ class Envelope:
                     method=method,
                     route=route_template(scope),
                     status=status,
+                    problem=problem_told(scope).get("code"),
                     duration_s=duration_s,
                 )
