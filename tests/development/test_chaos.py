@@ -8,10 +8,11 @@ import pytest
 
 from development.chaos.account import Account
 from development.chaos.comparison import Held, HeldCustomer, HeldFavorite, compare
-from development.chaos.faults import FAULTS, plan
+from development.chaos.embedded_faults import FAULTS
 from development.chaos.ledger import Entry, Ledger
 from development.chaos.load import Sample
 from development.chaos.report import Outcome, Struck, as_table, draw
+from development.chaos.scene import plan
 
 ANA = "ana@example.com"
 INVENTED = 900_001
@@ -221,10 +222,10 @@ class TestLedger:
 
 class TestPlan:
     def test_is_the_same_for_a_seed(self) -> None:
-        assert plan(40, seed=7) == plan(40, seed=7) != plan(40, seed=8)
+        assert plan(FAULTS, 40, seed=7) == plan(FAULTS, 40, seed=7) != plan(FAULTS, 40, seed=8)
 
     def test_has_every_fault_before_any_comes_again(self) -> None:
-        assert set(plan(len(FAULTS), seed=7)) == set(FAULTS)
+        assert set(plan(FAULTS, len(FAULTS), seed=7)) == set(FAULTS)
 
 
 OUTCOME = Outcome(
