@@ -1,4 +1,5 @@
 import asyncio
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -6,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from development.chaos import compose
 from development.chaos.account import Account
 from development.chaos.comparison import Held, HeldCustomer, HeldFavorite, compare
 from development.chaos.embedded_faults import FAULTS
@@ -13,6 +15,7 @@ from development.chaos.ledger import Entry, Ledger
 from development.chaos.load import Sample
 from development.chaos.report import Outcome, Struck, as_table, draw
 from development.chaos.scene import plan
+from development.outage import ROOT
 
 ANA = "ana@example.com"
 INVENTED = 900_001
@@ -226,6 +229,16 @@ class TestPlan:
 
     def test_has_every_fault_before_any_comes_again(self) -> None:
         assert set(plan(FAULTS, len(FAULTS), seed=7)) == set(FAULTS)
+
+    def test_names_containers_that_there_are(self) -> None:
+        said = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
+        services = re.findall("^  ([a-z0-9-]+):", said.partition("\nservices:")[2], re.MULTILINE)
+        disturbed = (ROOT / "development/chaos/compose.yaml").read_text(encoding="utf-8")
+        changed = re.findall(
+            "^  ([a-z0-9-]+):", disturbed.partition("\nservices:")[2], re.MULTILINE
+        )
+        assert {*compose.WANTED, *compose.PROGRAMS, *changed} <= {*services}
+        assert changed
 
 
 OUTCOME = Outcome(
