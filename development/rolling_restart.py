@@ -4,10 +4,10 @@ Restart the API's replicas behind the gateway one after the other, under load.
     docker compose --profile scale up --build --wait
     python -m development.rolling_restart
 
-Customers read and write through the gateway all the while, each on a connection of its own, and
-every request is counted: a status of 500 or more, an answer that is none, and a favorite that
-was acknowledged and is not there afterwards are failures. Ends with status 1 if there is one.
-The defaults stay within RATE_LIMIT; SIGN_UP_LIMIT_IP allows two runs an hour.
+Customers sign in, read and write through the gateway all the while, each on connections of their
+own, and every request is counted: a status that is not a success, an answer that is none, and a
+favorite that was acknowledged and is not there afterwards are failures. Ends with status 1 if
+there is one. The defaults stay within RATE_LIMIT; SIGN_UP_LIMIT_IP allows two runs an hour.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import httpx2
 REPLICAS = ("api-1", "api-2")
 PASSWORD = "caju e maracujá"  # noqa: S105 - of accounts that are erased in the end
 PRODUCTS = 20
+SIGN_IN_EVERY = 4
 
 # The gateway tries a replica again two seconds after a failure (`fail_timeout`); the other one is
 # not to be stopped before.
@@ -52,7 +53,7 @@ class Tally:
             return None
         self.durations_s.append(time.monotonic() - began)
         self.statuses[answer.status_code] += 1
-        if answer.status_code >= 500:
+        if not answer.is_success:
             self.failures.append(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
         return answer
 
@@ -69,23 +70,31 @@ class Customer:
         self._client = httpx2.AsyncClient(base_url=url, timeout=20)
         self._tally = tally
         self._kept: set[int] = set()
+        self._account = {"email": f"rolling-{uuid4().hex}@example.com", "password": PASSWORD}
 
     async def sign_up(self) -> None:
         """Open an account and sign in to it."""
-        account = {"email": f"rolling-{uuid4().hex}@example.com", "password": PASSWORD}
-        for path, more in (("/auth/sign-up", {"name": "Rolling"}), ("/auth/sign-in", {})):
-            answer = await self._client.post(path, json={**account, **more})
-            answer.raise_for_status()
-        token = answer.json()["access_token"]
+        answer = await self._client.post(
+            "/auth/sign-up", json={**self._account, "name": "Rolling"}
+        )
+        answer.raise_for_status()
+        await self._sign_in()
+
+    async def _sign_in(self) -> None:
+        """Begin another session, and use that from now on."""
+        answer = await self._tally.request(self._client, "POST", "/auth/sign-in", **self._account)
         # Not by cookie: a program is no browser.
         self._client.cookies.clear()
-        self._client.headers["Authorization"] = f"Bearer {token}"
+        if answer is not None and answer.is_success:
+            self._client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     async def live(self, stop: asyncio.Event, pause_s: float) -> None:
         """Use the service until told to stop; remember what it has acknowledged."""
         turn = 0
         while not stop.is_set():
             turn += 1
+            if turn % SIGN_IN_EVERY == 0:
+                await self._sign_in()
             product = turn % PRODUCTS + 1
             path = f"/customers/me/favorites/{product}"
             if product in self._kept:

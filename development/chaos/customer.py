@@ -17,10 +17,6 @@ from development.chaos.world import KNOWN_PRODUCTS
 
 PASSWORD = "caju e maracujá"  # noqa: S105 - of accounts in a temporary directory
 
-# A write without an answer may still be under way, at the longest in a process that is frozen
-# until its parent misses it (5 s). Whoever wants to know what became of it must not write before.
-DOUBT_S = 15.0
-
 
 @dataclass(kw_only=True)
 class Customer:
@@ -53,11 +49,11 @@ class Customer:
         self.token = answer.json()["access_token"]
         self.id = answer.json()["customer"]["id"]
 
-    async def live(self) -> None:
-        """Use the service until the end."""
+    async def live(self, pause_s: float) -> None:
+        """Use the service until the end; `pause_s` is the mean one between two turns."""
         while not self.load.stopping.is_set():
             await self._turn()
-            await asyncio.sleep(self.random.uniform(0, 2 * PAUSE_S))
+            await asyncio.sleep(self.random.uniform(0, 2 * pause_s))
 
     async def _turn(self) -> None:
         free = self._free()
@@ -83,7 +79,9 @@ class Customer:
 
     async def add(self, product_id: int) -> int | None:
         """Favorite a product; returns the status."""
-        answer, began = await self._ask("PUT", f"/customers/me/favorites/{product_id}")
+        # A PUT that was sent twice may be answered that it was a favorite before: by the first.
+        method = "POST" if self.load.world.may_be_repeated else "PUT"
+        answer, began = await self._ask(method, f"/customers/me/favorites/{product_id}")
         await self._note(answer, began, add=(product_id,))
         return answer.status_code if answer else None
 
@@ -132,7 +130,7 @@ class Customer:
             self.load.failures.append(f"{self.email}: product {entry.add} is not known")
         if entry.verdict is Verdict.UNKNOWN:
             for product_id in (*entry.add, *entry.remove):
-                self.doubtful[product_id] = time.monotonic() + DOUBT_S
+                self.doubtful[product_id] = time.monotonic() + self.load.world.doubt_s
 
     def _invented(self, entry: Entry) -> bool:
         return all(product_id in self.load.world.invented for product_id in entry.add)
@@ -155,7 +153,7 @@ class Customer:
         )
 
 
-_DUE: Mapping[str, Collection[int]] = {"PUT": (404, 409)}
+_DUE: Mapping[str, Collection[int]] = {"PUT": (404, 409), "POST": (404, 409)}
 
 
 async def sign_up(load: Load, email: str) -> Verdict:
@@ -183,6 +181,20 @@ async def newcomers(load: Load, pause_s: float) -> None:
     while not load.stopping.is_set():
         number += 1
         await sign_up(load, f"newcomer-{number}@example.com")
+        await asyncio.sleep(pause_s)
+
+
+async def returning(customer: Customer, pause_s: float) -> None:
+    """Let a customer sign in again and again until the end, and read with the new session."""
+    load = customer.load
+    while not load.stopping.is_set():
+        answer = await load.request(
+            "POST", "/auth/sign-in", json={"email": customer.email, "password": PASSWORD}
+        )
+        if answer is not None and answer.is_success:
+            # 401 would be a failure: what has been handed out is good, whatever happens.
+            token = answer.json()["access_token"]
+            await load.request("GET", "/customers/me/favorites?limit=5", token=token)
         await asyncio.sleep(pause_s)
 
 

@@ -23,9 +23,15 @@ class Sample:
 
     server: int
     method: str
+    path: str
     began: float
     ended: float
     status: int | None
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.ended - self.began
 
     @property
     def good(self) -> bool:
@@ -79,6 +85,7 @@ class Load:
             Sample(
                 server=server,
                 method=method,
+                path=path,
                 began=began,
                 ended=time.monotonic(),
                 status=answer.status_code if answer else None,

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import nlargest
+from operator import attrgetter
 from typing import Any
 
 from development.chaos.load import Sample
 from development.plot import Plot, quantile
+
+SLOWEST = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +64,7 @@ class Outcome:
     def latencies(self) -> Sequence[tuple[float, float]]:
         """Return when each request was made that was answered, and how long that took."""
         return [
-            (sample.began, sample.ended - sample.began)
-            for sample in self.samples
-            if sample.status is not None
+            (sample.began, sample.seconds) for sample in self.samples if sample.status is not None
         ]
 
     def _of(self, struck: Struck, end_s: float) -> dict[str, Any]:
@@ -72,8 +74,14 @@ class Outcome:
             "at_s": round(struck.at_s, 1),
             "lasts_s": round(struck.ended_s - struck.at_s, 1),
             "requests": len(met),
+            "accepted": sum(sample.status == 202 for sample in met),
             "unavailable": sum(sample.status == 503 for sample in met),
             "without_answer": sum(sample.status is None for sample in met),
+            "slowest_ms": round(max((sample.seconds for sample in met), default=0.0) * 1000),
+            "slowest": [
+                f"{sample.method} {sample.path} {sample.status}: {sample.seconds:.3f} s"
+                for sample in nlargest(SLOWEST, met, key=attrgetter("seconds"))
+            ],
             "answered_after_s": round(struck.answered_s - struck.ended_s, 2),
             "healed_after_s": round(struck.healed_s - struck.ended_s, 2),
         }
@@ -91,14 +99,13 @@ def as_table(outcome: Outcome) -> str:
             " {slowest_ms} ms.".format(len(outcome.struck), **figures),
             f"**{wrong or 'Nothing'} lost, doubled or otherwise wrong.**",
             "",
-            "| | fault | at | lasted | requests | 503 | no answer | writes again after"
-            " | all back after |",
-            "|---|---|---|---|---|---|---|---|---|",
+            "| | fault | at | lasted | requests | 202 | 503 | no answer | longest"
+            " | writes again after | all back after |",
+            "|---|---|---|---|---|---|---|---|---|---|---|",
             *(
-                "| {} | {title} | {at_s} s | {lasts_s} s | {requests} | {unavailable}"
-                " | {without_answer} | {answered_after_s} s | {healed_after_s} s |".format(
-                    number, **fault
-                )
+                "| {} | {title} | {at_s} s | {lasts_s} s | {requests} | {accepted} | {unavailable}"
+                " | {without_answer} | {slowest_ms} ms | {answered_after_s} s"
+                " | {healed_after_s} s |".format(number, **fault)
                 for number, fault in enumerate(figures["faults"], 1)
             ),
         ]

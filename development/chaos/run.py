@@ -12,13 +12,13 @@ from random import Random
 import httpx2
 
 from development.chaos.comparison import compare, read_held
-from development.chaos.customer import Customer, newcomers, visitors
-from development.chaos.faults import FAULTS, WITHIN_S, Scene, settled
+from development.chaos.customer import Customer, newcomers, returning, visitors
 from development.chaos.ledger import Ledger
 from development.chaos.load import Load, open_load
 from development.chaos.program import ChaosError
 from development.chaos.report import Outcome, Struck
-from development.chaos.world import DATABASE, START_S, World, running_world, until
+from development.chaos.scene import WITHIN_S, Faults, Scene, Strike, TWorld, settled
+from development.chaos.world import START_S, World, until
 from development.outage import say
 
 HEAL_S = 60.0
@@ -27,43 +27,34 @@ HEAL_S = 60.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """
-    What a run is like; `pause_s` is the longest one between a fault and the next.
-
-    If the database is `sabotaged` it forgets what was committed, and that has to be found.
+    What a run is like; `pause_s` is the longest one between a fault and the next, `turn_s` the
+    mean one between two requests of a customer.
     """
 
     seed: int
     faults: Sequence[str]
-    servers: int = 2
-    workers: int = 2
     customers: int = 6
     visitors: int = 2
     pause_s: float = 4.0
-    sabotaged: bool = False
+    turn_s: float = 0.05
 
 
-def run(directory: Path, plan: Plan) -> Outcome:
+def run(world: TWorld, faults: Faults[TWorld], ledger_path: Path, plan: Plan) -> Outcome:
     """
-    Run the service in a directory, disturb it, and compare.
+    Disturb a world by the planned of its `faults`, and compare.
 
     :raises ChaosError: if it does not come up
     """
-    with (
-        running_world(
-            directory, servers=plan.servers, workers=plan.workers, sabotaged=plan.sabotaged
-        ) as world,
-        Ledger(directory / "ledger.jsonl") as ledger,
-    ):
-        return asyncio.run(_run(world, ledger, plan))
+    with Ledger(ledger_path) as ledger:
+        return asyncio.run(_run(world, faults, ledger, plan))
 
 
-async def _run(world: World, ledger: Ledger, plan: Plan) -> Outcome:
+async def _run(world: TWorld, faults: Faults[TWorld], ledger: Ledger, plan: Plan) -> Outcome:
     random = Random(plan.seed)  # noqa: S311 - to be repeated, not to be secret
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(world.kept())
         load = await stack.enter_async_context(open_load(world, ledger, seed=plan.seed))
-        for server in world.servers:
-            await until(partial(_ready, world, load), START_S, server.name)
+        await until(partial(_ready, world, load), START_S, "becoming ready")
         people = [
             Customer(
                 load=load,
@@ -79,15 +70,16 @@ async def _run(world: World, ledger: Ledger, plan: Plan) -> Outcome:
         struck: list[Struck] = []
         async with asyncio.TaskGroup() as group:
             for person in people:
-                group.create_task(person.live())
+                group.create_task(person.live(plan.turn_s))
             for _ in range(plan.visitors):
                 group.create_task(visitors(load))
             group.create_task(newcomers(load, 0.5))
+            group.create_task(returning(witness, 0.5))
             try:
                 scene = Scene(world=world, load=load, witness=witness, random=random)
                 for name in plan.faults:
                     await asyncio.sleep(random.uniform(0.25, 1) * plan.pause_s)
-                    struck.append(await _strike(name, scene, began))
+                    struck.append(await _strike(faults[name], scene, began))
                 await asyncio.sleep(plan.pause_s)
             except ChaosError as error:
                 # What is there can be compared all the same.
@@ -100,7 +92,7 @@ async def _run(world: World, ledger: Ledger, plan: Plan) -> Outcome:
         except ChaosError as error:
             load.failures.append(str(error))
     entries = ledger.entries()
-    held = await asyncio.to_thread(read_held, world.postgres.url(DATABASE))
+    held = await asyncio.to_thread(read_held, world.database_url)
     return Outcome(
         seed=plan.seed,
         seconds=seconds,
@@ -118,19 +110,19 @@ async def _run(world: World, ledger: Ledger, plan: Plan) -> Outcome:
 
 async def _ready(world: World, load: Load) -> bool:
     answers = [await _get(client) for client in load.clients]
-    return all(answers) and all(len(each.workers()) == each.processes for each in world.programs)
+    return all(answers) and await world.complete()
 
 
-async def _strike(name: str, scene: Scene, began: float) -> Struck:
+async def _strike(fault: tuple[str, Strike[TWorld]], scene: Scene[TWorld], began: float) -> Struck:
     """Let a fault happen, and wait until it is healed."""
-    title, strike = FAULTS[name]
+    title, strike = fault
     at = time.monotonic()
     say(f"{at - began:6.1f} s  {title}")
     healed = await strike(scene)
     ended = time.monotonic()
     await until(healed, HEAL_S, f"healing of: {title}")
     back = time.monotonic()
-    servers = range(len(scene.world.servers))
+    servers = range(len(scene.world.urls))
 
     async def acknowledged() -> bool:
         return all(scene.load.first_success(ended, server=n) is not None for n in servers)

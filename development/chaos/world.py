@@ -1,110 +1,73 @@
-"""What is disturbed: database, catalog, API servers and workers, kept up as compose does."""
+"""What is disturbed, whatever it runs on."""
 
 import asyncio
-import json
-import os
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]  # comes with the wheel of PostgreSQL, has no types
 import psycopg
 
-from app.settings import Settings
-from development.chaos.program import ChaosError, Program
-from development.fakestore.server import FakeStoreControl, running_fakestore
-from development.outage import ROOT
-from development.port import free_port
-from development.postgres import EmbeddedPostgres
+from development.chaos.program import ChaosError
+from development.fakestore.server import FakeStoreControl
 
 DATABASE = "favorites"
 START_S = 60.0
 POLL_S = 0.05
 KNOWN_PRODUCTS = range(1, 21)
 
-SETTINGS: Mapping[str, str] = {
-    "JWT_KEYS": "chaos:of-no-worth-outside-the-temporary-directory",
-    "ACCESS_TOKEN_TTL": "86400",
-    "LOG_FORMAT": "json",
-    "LOG_LEVEL": "INFO",
-    "SHUTDOWN_GRACE": "10",
-    # Few, so that they can be exhausted.
-    "DATABASE_POOL_SIZE": "5",
-    # Hashing is not what this is about: the cheapest that is allowed.
-    "PASSWORD_MEMORY_KIB": "8192",
-    "PASSWORD_PASSES": "1",
-    "RATE_LIMIT": "",
-    "SIGN_IN_LIMIT_IP": "",
-    "SIGN_UP_LIMIT_IP": "",
-    # A day in a minute, so that copies are refreshed all the time.
-    "SOFT_TTL": "2",
-    "HARD_TTL": "30",
-    "REFRESH_BACKOFF": "1",
-    "FAKESTORE_TIMEOUT": "2",
-    "FAKESTORE_BREAKER_PAUSE": "1",
-    "REFRESH_LEASE": "3",
-    "WORKER_LEASE": "5",
-}
-
-# What was committed in the last seconds is lost when the server crashes.
-FORGETFUL: Mapping[str, str] = {"synchronous_commit": "off", "wal_writer_delay": "10s"}
-
 
 @dataclass(kw_only=True)
-class World:
-    """Everything that runs. `urls` are those of the API servers, in the order of `servers`."""
+class World(ABC):
+    """
+    A service with its database and its catalog, disturbed on purpose.
 
-    directory: Path
-    postgres: EmbeddedPostgres
-    store: FakeStoreControl
-    servers: Sequence[Program]
-    workers: Sequence[Program]
+    `urls` are where it is asked. A write without an answer may still be under way for `doubt_s`
+    seconds; whoever wants to know what became of it must not write before. What is idempotent
+    `may_be_repeated` by what is between the clients and the API.
+    """
+
     urls: Sequence[str]
+    database_url: str
+    store: FakeStoreControl
+    doubt_s: float
+    may_be_repeated: bool = False
     products: list[int] = field(default_factory=lambda: list(KNOWN_PRODUCTS))
-    _new_products: Any = field(default_factory=lambda: count(1001))
-    _invented: Any = field(default_factory=lambda: count(900_001))
     invented: list[int] = field(default_factory=list)
+    _new_products: Iterator[int] = field(default_factory=lambda: count(1001))
+    _invented: Iterator[int] = field(default_factory=lambda: count(900_001))
+
+    @abstractmethod
+    def kept(self) -> AbstractAsyncContextManager[None]:
+        """Keep everything running, and stop it well in the end."""
+
+    @abstractmethod
+    async def complete(self) -> bool:
+        """Tell whether every process is there."""
 
     @property
-    def programs(self) -> Sequence[Program]:
-        """Everything of the service that runs."""
-        return [*self.servers, *self.workers]
-
-    @property
+    @abstractmethod
     def failures(self) -> Sequence[str]:
         """What programs did that no program may do."""
-        return [failure for program in self.programs for failure in program.failures]
 
-    async def keep(self) -> None:
-        """Start again what has ended, until canceled."""
-        while True:
-            for program in self.programs:
-                await asyncio.to_thread(program.keep)
-            await asyncio.sleep(POLL_S)
-
-    @asynccontextmanager
-    async def kept(self) -> AsyncGenerator[None]:
-        """Keep everything running, and stop it well in the end."""
-        keeper = asyncio.create_task(self.keep())
-        try:
-            yield
-        finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
-        for program in self.programs:
-            await asyncio.to_thread(program.stop)
+    @abstractmethod
+    def log_lines(self) -> Iterable[Mapping[str, Any]]:
+        """Yield what the service's programs have said."""
 
     def next_product(self) -> int:
         """Return the id of a product that is not on the catalog's shelf yet."""
-        number: int = next(self._new_products)
-        return number
+        return next(self._new_products)
 
     async def add_product(self, number: int) -> None:
-        """Put a product on the catalog's shelf."""
+        """Put a new product on the catalog's shelf."""
+        await self.stock(number)
+        self.products.append(number)
+
+    async def stock(self, number: int) -> None:
+        """Put a product on the catalog's shelf, be it for the first time or again."""
         await asyncio.to_thread(
             self.store.change_product,
             number,
@@ -113,7 +76,6 @@ class World:
             description="New.",
             category="electronics",
         )
-        self.products.append(number)
 
     def invent_product(self) -> int:
         """Return the id of a product that the catalog does not have."""
@@ -134,38 +96,9 @@ class World:
         return rows
 
     def _sql(self, statement: str) -> list[tuple[Any, ...]]:
-        url = self.postgres.url(DATABASE)
-        with psycopg.connect(url, autocommit=True, connect_timeout=3) as connection:
+        with psycopg.connect(self.database_url, autocommit=True, connect_timeout=3) as connection:
             found = connection.execute(statement.encode())
             return found.fetchall() if found.description else []
-
-    def serving(self, program: Program) -> bool:
-        """Tell whether each process of a program is there and works."""
-        processes = program.workers()
-        if len(processes) < program.processes:
-            return False
-        if program.processes == 1:
-            return all(map(self._has_database, processes))
-        # Who holds on to a connection never meets a process that was started later.
-        said = program.log.read_text(encoding="utf-8", errors="replace")
-        return all(f"Started server process [{each.pid}]" in said for each in processes)
-
-    def _has_database(self, process: Any) -> bool:
-        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            return any(
-                each.raddr and each.raddr.port == self.postgres.port
-                for each in process.net_connections(kind="tcp")
-            )
-        return False
-
-    def log_lines(self) -> Generator[Mapping[str, Any]]:
-        """Yield what all programs have said."""
-        for path in sorted(self.directory.glob("*.log")):
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                # A process that is killed may leave half a line.
-                with suppress(json.JSONDecodeError):
-                    if isinstance(found := json.loads(line), dict):
-                        yield found
 
 
 async def until(true: Callable[[], Coroutine[Any, Any, bool]], seconds: float, what: str) -> None:
@@ -178,69 +111,3 @@ async def until(true: Callable[[], Coroutine[Any, Any, bool]], seconds: float, w
         if time.monotonic() > deadline:
             raise ChaosError(f"{what} took more than {seconds:.0f} seconds")
         await asyncio.sleep(POLL_S)
-
-
-@contextmanager
-def running_world(
-    directory: Path, *, servers: int, workers: int, sabotaged: bool = False
-) -> Generator[World]:
-    """
-    Run API servers with two processes each and workers, on a migrated database that is durable.
-
-    If it is `sabotaged`, a commit does not wait for the disk.
-
-    :raises ChaosError: if the database cannot be migrated
-    """
-    with ExitStack() as stack:
-        postgres = stack.enter_context(
-            EmbeddedPostgres(
-                directory / "postgres",
-                settings=FORGETFUL if sabotaged else {},
-                remove_if_orphaned=True,
-            )
-        )
-        postgres.create_database(DATABASE)
-        store = stack.enter_context(running_fakestore())
-        environment = _environment(postgres.url(DATABASE), store.url)
-
-        def program(name: str, *arguments: str, processes: int = 1) -> Program:
-            made = Program(
-                name=name,
-                arguments=("-m", "app", *arguments),
-                environment=environment,
-                log=directory / f"{name.replace(' ', '-')}.log",
-                processes=processes,
-            )
-            stack.callback(made.dispose)
-            made.start()
-            return made
-
-        if status := program("migrate", "migrate").wait(START_S):
-            raise ChaosError(f"migrating ended with status {status}")
-        ports = [free_port() for _ in range(servers)]
-        yield World(
-            directory=directory,
-            postgres=postgres,
-            store=store.control,
-            servers=[
-                program(
-                    f"API server {number}",
-                    *("serve", "--port", str(port), "--workers", "2"),
-                    processes=2,
-                )
-                for number, port in enumerate(ports, 1)
-            ],
-            workers=[program(f"worker {number}", "worker") for number in range(1, workers + 1)],
-            urls=[f"http://127.0.0.1:{port}" for port in ports],
-        )
-
-
-def _environment(database_url: str, store_url: str) -> dict[str, str]:
-    ours = {name.upper() for name in Settings.model_fields}
-    return {
-        **{name: value for name, value in os.environ.items() if name.upper() not in ours},
-        **SETTINGS,
-        "PYTHONPATH": str(ROOT),
-        "DATABASE_URL": database_url,
-        "FAKESTORE_URL": store_url,
-    }

@@ -1,4 +1,5 @@
 import asyncio
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -6,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from development.chaos import compose
 from development.chaos.account import Account
 from development.chaos.comparison import Held, HeldCustomer, HeldFavorite, compare
-from development.chaos.faults import FAULTS, plan
+from development.chaos.embedded_faults import FAULTS
 from development.chaos.ledger import Entry, Ledger
 from development.chaos.load import Sample
 from development.chaos.report import Outcome, Struck, as_table, draw
+from development.chaos.scene import plan
+from development.outage import ROOT
 
 ANA = "ana@example.com"
 INVENTED = 900_001
@@ -221,10 +225,20 @@ class TestLedger:
 
 class TestPlan:
     def test_is_the_same_for_a_seed(self) -> None:
-        assert plan(40, seed=7) == plan(40, seed=7) != plan(40, seed=8)
+        assert plan(FAULTS, 40, seed=7) == plan(FAULTS, 40, seed=7) != plan(FAULTS, 40, seed=8)
 
     def test_has_every_fault_before_any_comes_again(self) -> None:
-        assert set(plan(len(FAULTS), seed=7)) == set(FAULTS)
+        assert set(plan(FAULTS, len(FAULTS), seed=7)) == set(FAULTS)
+
+    def test_names_containers_that_there_are(self) -> None:
+        said = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
+        services = re.findall("^  ([a-z0-9-]+):", said.partition("\nservices:")[2], re.MULTILINE)
+        disturbed = (ROOT / "development/chaos/compose.yaml").read_text(encoding="utf-8")
+        changed = re.findall(
+            "^  ([a-z0-9-]+):", disturbed.partition("\nservices:")[2], re.MULTILINE
+        )
+        assert {*compose.WANTED, *compose.PROGRAMS, *changed} <= {*services}
+        assert changed
 
 
 OUTCOME = Outcome(
@@ -235,9 +249,23 @@ OUTCOME = Outcome(
         Struck(title="PostgreSQL", at_s=6, ended_s=6, answered_s=7, healed_s=7),
     ],
     samples=[
-        Sample(server=0, method="PUT", began=0.5, ended=0.6, status=201),
-        Sample(server=0, method="PUT", began=1.5, ended=1.6, status=503),
-        Sample(server=1, method="GET", began=6.5, ended=6.6, status=None),
+        Sample(
+            server=0,
+            method="PUT",
+            path="/customers/me/favorites/1",
+            began=0.5,
+            ended=0.6,
+            status=201,
+        ),
+        Sample(
+            server=0,
+            method="PUT",
+            path="/customers/me/favorites/1",
+            began=1.5,
+            ended=1.6,
+            status=503,
+        ),
+        Sample(server=1, method="GET", path="/products", began=6.5, ended=6.6, status=None),
     ],
     entries=2,
     faults=["a favorite is lost"],

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from development.chaos.embedded import embedded_world
+from development.chaos.embedded_faults import FAULTS
 from development.chaos.run import Plan, run
 
 pytestmark = pytest.mark.postgres
@@ -12,14 +14,17 @@ pytestmark = pytest.mark.postgres
 
 def test_nothing_is_lost_in_a_short_run() -> None:
     # Not pytest's own directory, which PostgreSQL might not be allowed to enter.
-    with tempfile.TemporaryDirectory(prefix="favorites-chaos-") as directory:
+    with (
+        tempfile.TemporaryDirectory(prefix="favorites-chaos-") as name,
+        embedded_world(directory := Path(name), servers=1, workers=1) as world,
+    ):
         outcome = run(
-            Path(directory),
+            world,
+            FAULTS,
+            directory / "ledger.jsonl",
             Plan(
                 seed=7,
                 faults=["backend-killed", "worker", "api-process"],
-                servers=1,
-                workers=1,
                 customers=3,
                 visitors=1,
                 pause_s=0.5,
