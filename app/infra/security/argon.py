@@ -15,8 +15,6 @@ from argon2 import Parameters, extract_parameters
 from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
 from argon2.low_level import ARGON2_VERSION, Type, error_to_str, hash_secret, verify_secret
 
-from app.domain.customer import PasswordHash
-
 _EXHAUSTED = {error_to_str(-22), error_to_str(-33)}
 """What the library says when there is no memory, or no thread for a lane (argon2.h)."""
 
@@ -47,14 +45,14 @@ class Argon2Parameters:
             parallelism=self.lanes,
         )
 
-    def made(self, hashed: PasswordHash) -> bool:
+    def made(self, hashed: str) -> bool:
         """Whether a hash was made with these; one that cannot be read was not."""
         try:
             return extract_parameters(hashed) == self._encoded
         except InvalidHashError:
             return False
 
-    def hash(self, secret: bytes, *, memory_kib: int | None = None) -> PasswordHash:
+    def hash(self, secret: bytes, *, memory_kib: int | None = None) -> str:
         """
         Hash a secret with a new salt, with less memory if told so.
 
@@ -73,9 +71,9 @@ class Argon2Parameters:
         except Argon2Error as error:
             _raise_if_exhausted(error)
             raise
-        return PasswordHash(encoded.decode("ascii"))
+        return encoded.decode("ascii")
 
-    def verify(self, secret: bytes, hashed: PasswordHash) -> bool:
+    def verify(self, secret: bytes, hashed: str) -> bool:
         """
         Compare a secret with a hash, at the price at which that was made.
 
@@ -90,7 +88,7 @@ class Argon2Parameters:
             _raise_if_exhausted(error)
             raise ValueError("The hash is malformed") from error
 
-    def matches(self, secret: bytes, hashed: PasswordHash | None) -> bool | None:
+    def matches(self, secret: bytes, hashed: str | None) -> bool | None:
         """
         Compare a secret with a hash or with nobody's, always at the price of one hash of today.
 
@@ -107,7 +105,7 @@ class Argon2Parameters:
         self._top_up(secret, hashed)
         return matches
 
-    def _top_up(self, secret: bytes, hashed: PasswordHash) -> None:
+    def _top_up(self, secret: bytes, hashed: str) -> None:
         """Do the work that the verification of a cheaper hash has spared."""
         done = extract_parameters(hashed)
         spared_kib = self.memory_kib - done.memory_cost * done.time_cost // self.passes

@@ -245,7 +245,7 @@ class TestTheProcess:
     @on_linux
     async def test_may_lack_memory_for_a_while(self, caplog: pytest.LogCaptureFixture) -> None:
         costly = Argon2Parameters(memory_kib=256 * 1024, passes=1)
-        hashed = costly.hash(PASSWORD.value.encode())
+        hashed = PasswordHash(costly.hash(PASSWORD.value.encode()))
         async with HashingExecutor(threads=1) as executor:
             process = await running(executor)
             former = resource.prlimit(process.pid, resource.RLIMIT_AS)
@@ -304,7 +304,7 @@ class TestDeath:
             assert CHEAP.made(await call)
 
     async def test_while_it_works(self) -> None:
-        hashed = CHEAP.hash(PASSWORD.value.encode())
+        hashed = PasswordHash(CHEAP.hash(PASSWORD.value.encode()))
         async with HashingExecutor(threads=2, queue=4) as executor:
             async with held(executor) as process:
                 calls = await _started(
