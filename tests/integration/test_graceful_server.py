@@ -29,6 +29,7 @@ def serving(test: Callable[[GracefulServer, socket.socket], Awaitable[None]]) ->
         server = GracefulServer(config)
         server.lifespan = config.lifespan_class(config)
         listener = socket.create_server(("127.0.0.1", 0))
+        listener.set_inheritable(True)
         await server.startup(sockets=[listener])
         await test(server, listener)
 
@@ -40,6 +41,16 @@ def answer(client: socket.socket) -> bytes:
     """Read until the server closes; fail if it resets."""
     with client, client.makefile("rb") as file:
         return file.read()
+
+
+class TestListening:
+    def test_is_nothing_that_is_handed_down(self) -> None:
+        async def test(server: GracefulServer, listener: socket.socket) -> None:
+            handed_down = listener.get_inheritable()
+            await server.shutdown(sockets=[listener])
+            assert not handed_down
+
+        serving(test)
 
 
 class TestStopping:

@@ -127,6 +127,9 @@ class GracefulServer(uvicorn.Server):
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # Whoever is started from here on would hold the port, and listen when we do no more.
+        for listener in sockets or ():
+            listener.set_inheritable(False)
         await super().startup(sockets)
         self.server_state.watch(self.config.observer())
 

@@ -66,8 +66,8 @@ def _close_what_was_inherited() -> None:
     """
     Let go of all files but the three that are ours.
 
-    uvloop closes none of them, and a server has not stopped listening before everybody who holds
-    its socket has.
+    uvloop closes none that may be handed down. Whoever waits for one of them to be closed, as we
+    wait for our stdin, would wait for us as well.
     """
     with suppress(OSError):
         for each in list(Path("/dev/fd").iterdir()):
