@@ -195,15 +195,13 @@ class HashingExecutor:
             self._refuse(tried=0)
 
     async def _attend_one(self) -> None:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-B", "-P", "-m", "app.infra.security.hashing_process"),
-            str(self._threads),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env=_environment(),
-            # What a terminal says to the server is not for it, and its cores are shared apart.
-            start_new_session=True,
-        )
+        starting = asyncio.ensure_future(_started(self._threads))
+        try:
+            # Not given up half-way: what has been started has to be ended.
+            process = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await _end(await starting)
+            raise
         try:
             self._process = process
             for call in self._calls.values():
@@ -280,6 +278,18 @@ def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _OF_THE_INTERPRETER if name in os.environ}
     path = dict.fromkeys((_ROOT, *filter(None, sys.path)))
     return {**kept, "PYTHONPATH": os.pathsep.join(path)}
+
+
+async def _started(threads: int) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-B", "-P", "-m", "app.infra.security.hashing_process"),
+        str(threads),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env=_environment(),
+        # What a terminal says to the server is not for it, and its cores are shared apart.
+        start_new_session=True,
+    )
 
 
 def _send(process: asyncio.subprocess.Process, call: _Call) -> None:
