@@ -23,6 +23,7 @@ from app.infra.http.connection import (
     Connections,
 )
 from app.infra.http.cut_off import CutOff
+from app.infra.http.middleware.security_headers import security_headers
 from app.infra.http.server import ServerConfig
 
 Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -432,6 +433,12 @@ class TestObserver:
         assert observed.reasons == {"made_room": 1}
 
 
+def secured(head: bytes) -> bool:
+    """Whether an answer has the headers that every answer has, each once."""
+    names = [line.partition(b":")[0].lower() for line in head.split(b"\r\n")[1:]]
+    return all(names.count(name) == 1 for name, _ in security_headers(https_only=False))
+
+
 class TestRefusals:
     """What the application never hears of is found in the log by the id in the answer."""
 
@@ -458,6 +465,7 @@ class TestRefusals:
         expected = {"client_ip": "127.0.0.1", "request_id": json.loads(body)["request_id"], **told}
         assert expected.items() <= line.items()
         assert f"x-request-id: {line['request_id']}".encode() in head
+        assert secured(head)
 
     @hurried(body=0.1)
     async def test_name_a_request_as_the_application_did(
@@ -485,4 +493,5 @@ class TestRefusals:
             answer = await listen(port, GET[:-2] + b"X-Request-ID: mine\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 503")
         assert b"x-request-id: mine" in answer
+        assert secured(answer.partition(b"\r\n\r\n")[0])
         assert line_of(caplog, "service_refused")["request_id"] == "mine"

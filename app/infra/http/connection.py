@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 
 from app.infra.http.cut_off import ConnectionObserver, CutOff, nobody
 from app.infra.http.middleware.request_id import HEADER, choose_request_id
+from app.infra.http.middleware.security_headers import security_headers
 from app.infra.http.problem import (
     HeadTooLarge,
     MalformedRequest,
@@ -49,6 +50,8 @@ LINGER_MAX_BYTES = 1024 * 1024
 HARD_LIMIT = 2
 _HEALTH = "/health/"
 _RETRY_AFTER = {"Retry-After": "1", "Connection": "close"}
+_SECURITY = security_headers(https_only=False)
+"""That the site is for HTTPS alone is said by the application."""
 _REQUEST_ID = HEADER.lower().encode()
 _FAULTS = {
     CutOff.MALFORMED: "This is not HTTP/1.1.",
@@ -392,6 +395,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         request: Scope = {"type": "http", "path": "", "state": {"request_id": request_id}}
         answer = problem_response(request, problem)
         headers = [
+            *_SECURITY,
             *answer.raw_headers,
             (_REQUEST_ID, request_id.encode()),
             (b"connection", b"close"),
@@ -462,7 +466,11 @@ async def _refuse_service(
         logger.info("service_refused", extra={"request_id": request_id, "client_ip": client_ip})
         busy = ServerBusy(
             "There are too many connections. Try again.",
-            headers={**_RETRY_AFTER, HEADER: request_id},
+            headers={
+                **{name.decode(): value.decode() for name, value in _SECURITY},
+                **_RETRY_AFTER,
+                HEADER: request_id,
+            },
         )
         app = problem_response(scope, busy)
     await app(scope, receive, send)
