@@ -56,6 +56,7 @@ def as_table(result: Result) -> str:
             if "imports_s" in figure
         ),
         f"| Memory of the worker after the run, MiB | {result['memory_mib']} | 120 |",
+        f"| … and of the process that hashes for it, MiB | {result['hashing_memory_mib']} | |",
     ]
     return "\n".join(lines)
 

@@ -86,8 +86,9 @@ def run(stage: Stage, plan: Plan, *, only: Sequence[str] = ()) -> Json:
             result["figures"][name] = figure
             say(f"  {name:10} {_brief(figure)}")
     result["memory_mib"] = round(stage.service.rss_mib(), 1)
+    result["hashing_memory_mib"] = round(stage.service.helpers_rss_mib(), 1)
     result["answers"] = _only_good(stage)
-    say(f"  memory     {result['memory_mib']} MiB")
+    say(f"  memory     {result['memory_mib']} MiB, {result['hashing_memory_mib']} MiB to hash")
     return result
 
 

@@ -50,16 +50,25 @@ class Server:
     process: psutil.Process
 
     def rss_mib(self) -> float:
-        """Return the memory of the process and of those it has started, in MiB."""
-        return sum(float(each.memory_info().rss) for each in self._family()) / 1024**2
+        """Return the memory of the process, in MiB."""
+        return _rss_mib(self.process)
+
+    def helpers_rss_mib(self) -> float:
+        """Return the memory of those it has started, in MiB: of the one that hashes."""
+        return sum(map(_rss_mib, self._helpers()))
 
     def cpu_s(self) -> float:
         """Return the seconds it and those it has started have kept a core busy."""
-        times = [each.cpu_times() for each in self._family()]
+        times = [each.cpu_times() for each in (self.process, *self._helpers())]
         return sum(float(each.user + each.system) for each in times)
 
-    def _family(self) -> list[psutil.Process]:
-        return [self.process, *self.process.children(recursive=True)]
+    def _helpers(self) -> Sequence[psutil.Process]:
+        helpers: Sequence[psutil.Process] = self.process.children(recursive=True)
+        return helpers
+
+
+def _rss_mib(process: psutil.Process) -> float:
+    return float(process.memory_info().rss) / 1024**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

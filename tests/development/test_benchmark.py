@@ -43,6 +43,7 @@ def result(*, ratio: float = 0.5, cpu_us: float = 300.0) -> dict[str, Any]:
             },
         },
         "memory_mib": 110.5,
+        "hashing_memory_mib": 16.2,
         "answers": {"2xx": 10},
     }
 
@@ -114,6 +115,7 @@ class TestReport:
         assert "| List ten favorites | 1000 | 2000 | **0.50** (0.49 to 0.51) | ≥ 0.7 |" in table
         assert "| Start | **1.10** (1.00 to 1.20) | 1.5 |" in table
         assert "110.5" in table
+        assert "16.2" in table
 
     def test_is_a_plot(self) -> None:
         root = ET.fromstring(draw(result()))  # noqa: S314 - our own
