@@ -45,11 +45,7 @@ def as_table(result: Result) -> str:
         "",
         "| | measured (spread) | at most |",
         "|---|---|---|",
-        *(
-            f"| {figure['title']} | {_spread(figure)} | {figure['at_most']:g} |"
-            for figure in result["figures"].values()
-            if "at_most" in figure
-        ),
+        *(line for figure in result["figures"].values() for line in _bounded(figure)),
         *(
             f"| Imports, in seconds (part of that) | {_spread_of(figure['imports_s'])} | 1.2 |"
             for figure in result["figures"].values()
@@ -150,6 +146,13 @@ def framed(title: str, parts: Sequence[str], *, height: int, style: str = STYLE)
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">\n'
         f"<title>{title}</title>\n<style>{style}</style>\n{drawn}\n</svg>\n"
     )
+
+
+def _bounded(figure: Mapping[str, Any]) -> Iterator[str]:
+    if "at_most" in figure:
+        yield f"| {figure['title']} | {_spread(figure)} | {figure['at_most']:g} |"
+    if "ratio_of_limit" in figure:
+        yield f"| … and those of the limit | {_spread_of(figure['ratio_of_limit'])} | |"
 
 
 def _against_limit(result: Result) -> Iterator[Mapping[str, Any]]:

@@ -192,27 +192,43 @@ def _unchanged(stage: Stage, plan: Plan) -> Json:
 
 
 def _half_load(stage: Stage, plan: Plan) -> Json:
-    """Ask for lists at half the rate that the service can do; how much slower are the slowest?"""
-    load = _lists(stage)
-    rounds = []
+    """
+    Ask for lists at half the rate that a server can do; how much slower are the slowest?
+
+    The limit is asked as well: what it cannot do, the machine cannot.
+    """
+    scenario = scenarios(stage.people)[0]
+    loads = {
+        "limit": Load(stage.limit.port, scenario.limit, stage.directory, "half"),
+        "service": Load(stage.service.port, scenario.service, stage.directory, "half"),
+    }
+    rounds: dict[str, list[Json]] = {side: [] for side in loads}
     for _ in range(plan.rounds):
-        most = load.run(seconds=plan.seconds, connections=CONNECTIONS).rate
-        pause_ms = CONNECTIONS * 2 / (most / 2) * 1000
-        measured = load.run(
-            seconds=plan.seconds * 2, connections=CONNECTIONS * 2, pause_ms=pause_ms
-        )
-        rounds.append(
-            {
-                "share": round(measured.rate / most, 3),
-                "p50_ms": measured.p50_ms,
-                "p99_ms": measured.p99_ms,
-            }
-        )
+        for side, load in loads.items():
+            rounds[side].append(_at_half_load(load, plan))
+    ratios = {side: [each["ratio"] for each in done] for side, done in rounds.items()}
     return {
         "title": "p99 to p50 of lists at half load",
         "at_most": 3.0,
         "rounds": rounds,
-        "ratio": [round(each["p99_ms"] / each["p50_ms"], 3) for each in rounds],
+        "ratio": ratios["service"],
+        "ratio_of_limit": ratios["limit"],
+    }
+
+
+def _at_half_load(load: Load, plan: Plan) -> Json:
+    most = load.run(seconds=plan.seconds, connections=CONNECTIONS).rate
+    connections = CONNECTIONS * 2
+    measured = load.run(
+        seconds=plan.seconds * 2,
+        connections=connections,
+        pause_ms=connections / (most / 2) * 1000,
+    )
+    return {
+        "share": round(measured.rate / most, 3),
+        "p50_ms": measured.p50_ms,
+        "p99_ms": measured.p99_ms,
+        "ratio": round(measured.p99_ms / measured.p50_ms, 3),
     }
 
 

@@ -117,6 +117,18 @@ class TestReport:
         assert "110.5" in table
         assert "16.2" in table
 
+    def test_shows_the_limit_beside_where_it_was_measured(self) -> None:
+        measured = result()
+        measured["figures"]["half_load"] = {
+            "title": "Half load",
+            "at_most": 3.0,
+            "ratio": [2.0, 2.5, 3.0],
+            "ratio_of_limit": [4.0, 4.5, 5.0],
+        }
+        table = as_table(measured)
+        assert "| Half load | **2.50** (2.00 to 3.00) | 3 |" in table
+        assert "| … and those of the limit | **4.50** (4.00 to 5.00) | |" in table
+
     def test_is_a_plot(self) -> None:
         root = ET.fromstring(draw(result()))  # noqa: S314 - our own
         assert root.tag.endswith("svg")
