@@ -1,6 +1,7 @@
 """Customers, favorites and products in bulk, and the credentials that go with them."""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,8 @@ FAVORITES = 10
 PASSWORD = "caju e maracuja"  # noqa: S105 - of customers that exist for a minute
 KEY_ID, SECRET = "bench", "a-key-for-a-service-that-lives-for-a-minute"
 TOKEN_TTL = timedelta(hours=12)
+SETTLED_S = 0.2
+"""Longer than a statement takes."""
 
 _CATALOG = Path(__file__).resolve().parent.parent / "fakestore" / "products.json"
 
@@ -63,10 +66,20 @@ def fill(url: str, *, customers: int, favorites: int = FAVORITES) -> Sequence[Pe
 def remove_added(url: str, *, favorites: int = FAVORITES) -> int:
     """Take away what was favorited since the beginning; tell how many."""
     with psycopg.connect(url, autocommit=True) as connection:
+        _wait_for_the_last(connection)
         removed = connection.execute("DELETE FROM favorites WHERE product_id > %s", [favorites])
         connection.execute(_LISTS)
         connection.execute("VACUUM favorites")
         return removed.rowcount
+
+
+def _wait_for_the_last(connection: psycopg.Connection) -> None:
+    """Wait until what was under way when the load ended has been written or given up."""
+    before, now = -1, 0
+    while before != now:
+        time.sleep(SETTLED_S)
+        written = connection.execute(_WRITTEN).fetchone()
+        before, now = now, 0 if written is None else written[0]
 
 
 def _make_products(connection: psycopg.Connection, now: datetime, count: int) -> None:
@@ -135,6 +148,7 @@ def _make_customers(
     return people
 
 
+_WRITTEN = "SELECT count(*) FROM favorites"
 _FAVORITES = """
     INSERT INTO favorites (
         customer_id, product_id, favorited_at, snapshot_title, snapshot_price, snapshot_image,
