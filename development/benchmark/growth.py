@@ -21,7 +21,7 @@ Json = dict[str, Any]
 _MORE_OF_ONE = """
     INSERT INTO products_cache (product_id, title, title_key, price, price_since, description,
         category, image, fetched_at)
-    SELECT n, 'Product ' || n, 'product ' || n, n % 1000, now(), 'One of many.', 'many', '', now()
+    SELECT n, 'Product ' || n, 'product ' || n, n %% 1000, now(), 'One of many.', 'many', '', now()
     FROM generate_series(100, %(last)s) AS n
     ON CONFLICT DO NOTHING;
 """
