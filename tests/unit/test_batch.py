@@ -158,6 +158,51 @@ async def test_nobody_waits_longer_than_there_is_patience(oracle: Oracle) -> Non
     assert await later == 6
 
 
+async def test_a_queue_that_is_never_empty_is_not_one_that_stands(
+    oracle: Oracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    passed = 0.0
+    monkeypatch.setattr(loop, "time", lambda: passed)
+    batch = Batch(oracle, patience=timedelta(seconds=10), at_once=1, most=1)
+    answers = [batch.ask(number) for number in range(3)]
+    for call in range(30):
+        await turn()
+        passed += 1.0
+        answers.append(batch.ask(3 + call))
+        oracle.release(call)
+        assert await answers[call] == 2 * call
+    await batch.aclose()
+
+
+async def test_who_has_waited_too_long_is_refused_and_who_has_not_is_not(
+    oracle: Oracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    passed = 0.0
+    monkeypatch.setattr(loop, "time", lambda: passed)
+    batch = Batch(oracle, patience=timedelta(seconds=10), at_once=1, most=1)
+    begun = batch.ask(0)
+    await turn()
+    # Nothing else wakes a loop whose time stands still.
+    passed = 6.0
+    early = batch.ask(1)
+    await turn()
+    passed = 9.0
+    late = batch.ask(2)
+    await turn()
+    passed = 10.0
+    with pytest.raises(StorageUnavailable):
+        await begun
+    await turn()
+    passed = 16.0
+    with pytest.raises(StorageUnavailable):
+        await early
+    await turn()
+    oracle.release(2)
+    assert await late == 4
+
+
 async def test_closing_gives_up_what_is_under_way(oracle: Oracle) -> None:
     batch = Batch(oracle, patience=PATIENCE)
     answer = batch.ask(1)

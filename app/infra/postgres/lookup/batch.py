@@ -1,9 +1,10 @@
 """Questions of one kind that are asked at the same time, answered together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from contextvars import copy_context
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Generic, TypeVar
 
@@ -12,6 +13,14 @@ from app.infra.postgres.failure import RETRY_AFTER, storage_failures
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+@dataclass(slots=True)
+class _Question(Generic[V]):
+    """Who waits for an answer, and until when the first of them does."""
+
+    deadline: float
+    answers: list["asyncio.Future[V]"] = field(default_factory=list)
 
 
 class Batch(Generic[K, V]):
@@ -24,8 +33,8 @@ class Batch(Generic[K, V]):
 
     `ask_all` returns an answer for every key; what it raises is raised to all who asked. At most
     `at_once` calls of it are under way, each with at most `most` keys. Nobody waits longer than
-    `patience`, however many come before: what has not been answered when the first of them has
-    waited that long is `StorageUnavailable` to all of them.
+    `patience`, however many come before: who has waited that long gets `StorageUnavailable`, and
+    so does everybody who shares the call.
     """
 
     def __init__(
@@ -40,9 +49,9 @@ class Batch(Generic[K, V]):
         self._patience_s = patience.total_seconds()
         self._at_once = at_once
         self._most = most
-        self._waiting: dict[K, list[asyncio.Future[V]]] = {}
+        # In the order in which they came.
+        self._waiting: dict[K, _Question[V]] = {}
         self._context = copy_context()
-        self._deadline = 0.0
         self._expiry: asyncio.TimerHandle | None = None
         self._beginning = False
         # Strong references: the event loop's own are weak.
@@ -54,11 +63,21 @@ class Batch(Generic[K, V]):
         answer: asyncio.Future[V] = loop.create_future()
         if not self._waiting:
             self._context = copy_context()
-            self._deadline = loop.time() + self._patience_s
-        self._waiting.setdefault(key, []).append(answer)
-        if not self._begin(loop) and self._expiry is None:
-            self._expiry = loop.call_at(self._deadline, self._expire)
+        question = self._waiting.get(key)
+        if question is None:
+            question = self._waiting[key] = _Question(loop.time() + self._patience_s)
+        question.answers.append(answer)
+        self._go_on(loop)
         return answer
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """See to it that what waits is answered, or given up in time."""
+        if self._waiting and not self._begin(loop) and self._expiry is None:
+            self._expiry = loop.call_at(self._first.deadline, self._expire, loop)
+
+    @property
+    def _first(self) -> _Question[V]:
+        return next(iter(self._waiting.values()))
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Begin to answer what waits; tell whether somebody is about to."""
@@ -74,42 +93,44 @@ class Batch(Generic[K, V]):
         worker.add_done_callback(self._ended)
         return True
 
-    def _expire(self) -> None:
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         self._expiry = None
-        waiting, self._waiting = self._waiting, {}
-        for answer in _open(waiting):
-            answer.set_exception(
-                StorageUnavailable("The database takes too long", retry_after=RETRY_AFTER)
-            )
+        while self._waiting and self._first.deadline <= loop.time():
+            for answer in _open([self._waiting.pop(next(iter(self._waiting)))]):
+                answer.set_exception(
+                    StorageUnavailable("The database takes too long", retry_after=RETRY_AFTER)
+                )
+        self._go_on(loop)
 
     def _ended(self, worker: "asyncio.Task[None]") -> None:
         self._workers.discard(worker)
-        if self._waiting and not worker.cancelled():
-            self._begin(worker.get_loop())
+        if not worker.cancelled():
+            self._go_on(worker.get_loop())
 
     async def _work(self) -> None:
         self._beginning = False
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
-        deadline, taken = self._deadline, self._take()
-        if self._waiting:
-            self._begin(asyncio.get_running_loop())
-        await self._answer(taken, deadline)
+        taken = self._take()
+        self._go_on(asyncio.get_running_loop())
+        if taken:
+            await self._answer(taken)
 
-    def _take(self) -> Mapping[K, list["asyncio.Future[V]"]]:
+    def _take(self) -> Mapping[K, _Question[V]]:
         if len(self._waiting) <= self._most:
             taken, self._waiting = self._waiting, {}
             return taken
         return {key: self._waiting.pop(key) for key in list(self._waiting)[: self._most]}
 
-    async def _answer(self, asked: Mapping[K, list["asyncio.Future[V]"]], deadline: float) -> None:
+    async def _answer(self, asked: Mapping[K, _Question[V]]) -> None:
+        deadline = next(iter(asked.values())).deadline
         try:
             with storage_failures():
                 async with asyncio.timeout_at(deadline):
                     found = await self._ask_all(asked.keys())
         except BaseException as error:
-            for answer in _open(asked):
+            for answer in _open(asked.values()):
                 if isinstance(error, Exception):
                     answer.set_exception(error)
                 else:
@@ -117,9 +138,9 @@ class Batch(Generic[K, V]):
             if not isinstance(error, Exception):
                 raise
         else:
-            for key, waiting in asked.items():
+            for key, question in asked.items():
                 value = found[key]
-                for answer in waiting:
+                for answer in question.answers:
                     if not answer.done():
                         answer.set_result(value)
 
@@ -131,6 +152,6 @@ class Batch(Generic[K, V]):
                 await worker
 
 
-def _open(asked: Mapping[K, list["asyncio.Future[V]"]]) -> Iterator["asyncio.Future[V]"]:
+def _open(questions: Iterable[_Question[V]]) -> Iterator["asyncio.Future[V]"]:
     """Yield the answers that somebody still waits for."""
-    return (answer for waiting in asked.values() for answer in waiting if not answer.done())
+    return (answer for each in questions for answer in each.answers if not answer.done())
