@@ -313,9 +313,10 @@ async def _end(process: asyncio.subprocess.Process) -> int:
     """End a process that has nothing to do, and return its exit status."""
     if process.stdin is not None:
         process.stdin.close()
-    try:
-        async with asyncio.timeout(END_S):
-            return await process.wait()
-    except TimeoutError:
+    ending = asyncio.ensure_future(process.wait())
+    # Not by `timeout`: in a task that is being canceled the first versions of Python 3.11 take its
+    # end for that.
+    await asyncio.wait([ending], timeout=END_S)
+    if not ending.done():
         _kill(process)
-        return await process.wait()
+    return await ending

@@ -63,6 +63,7 @@ class TestMetrics:
             new_database(migrated=True),
             servers=(2,),
             METRICS_PORT=str(port),
+            MAX_CONNECTIONS="1000",
             # Longer than it takes to make them all; those who ask nothing go by the other one.
             KEEP_ALIVE="60",
             HEAD_TIMEOUT="2",
