@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -63,22 +63,27 @@ def fill(url: str, *, customers: int, favorites: int = FAVORITES) -> Sequence[Pe
     return people
 
 
-def remove_added(url: str, *, favorites: int = FAVORITES) -> int:
-    """Take away what was favorited since the beginning; tell how many."""
+def remove_added(url: str, people: Sequence[Person], *, favorites: int = FAVORITES) -> int:
+    """
+    Take away what these people have favorited since the beginning; tell how many.
+
+    By index: others may have ten million favorites.
+    """
+    of_whom = {"ids": [person.id for person in people], "favorites": favorites}
     with psycopg.connect(url, autocommit=True) as connection:
-        _wait_for_the_last(connection)
-        removed = connection.execute("DELETE FROM favorites WHERE product_id > %s", [favorites])
-        connection.execute(_LISTS)
+        _wait_for_the_last(connection, of_whom)
+        removed = connection.execute(f"DELETE {_ADDED}", of_whom)
+        connection.execute(_LISTS_AS_BEFORE, of_whom)
         connection.execute("VACUUM favorites")
         return removed.rowcount
 
 
-def _wait_for_the_last(connection: psycopg.Connection) -> None:
+def _wait_for_the_last(connection: psycopg.Connection, of_whom: Mapping[str, object]) -> None:
     """Wait until what was under way when the load ended has been written or given up."""
     before, now = -1, 0
     while before != now:
         time.sleep(SETTLED_S)
-        written = connection.execute(_WRITTEN).fetchone()
+        written = connection.execute(f"SELECT count(*) {_ADDED}", of_whom).fetchone()
         before, now = now, 0 if written is None else written[0]
 
 
@@ -148,7 +153,10 @@ def _make_customers(
     return people
 
 
-_WRITTEN = "SELECT count(*) FROM favorites"
+_ADDED = "FROM favorites WHERE customer_id = ANY (%(ids)s) AND product_id > %(favorites)s"
+_LISTS_AS_BEFORE = (
+    "UPDATE favorite_lists SET size = %(favorites)s WHERE customer_id = ANY (%(ids)s)"
+)
 _FAVORITES = """
     INSERT INTO favorites (
         customer_id, product_id, favorited_at, snapshot_title, snapshot_price, snapshot_image,

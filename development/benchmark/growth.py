@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 
-from development.benchmark.data import FAVORITES
+from development.benchmark.data import FAVORITES, remove_added
 from development.benchmark.load import Load
 from development.benchmark.scenario import Driver, Scenario, scenarios
 from development.benchmark.stage import Stage, stage
@@ -51,11 +51,6 @@ _ROWS = """
     SELECT others.id, product_id, now() - product_id * interval '1 minute', title, price, image
     FROM others CROSS JOIN products_cache WHERE product_id <= 10
 """
-# By index: looking at ten million rows for what was added would take longer than adding it.
-_REMOVE_ADDED = (
-    "DELETE FROM favorites WHERE customer_id = ANY (%(ids)s) AND product_id > %(favorites)s",
-    "UPDATE favorite_lists SET size = %(favorites)s WHERE customer_id = ANY (%(ids)s)",
-)
 BATCH = 100_000
 
 
@@ -123,19 +118,12 @@ def _measured(scenario: Scenario, running: Stage, *, connections: int) -> Json:
         load = Load(server.port, requests, running.directory, "growth")
         load.run(seconds=1.0, connections=CONNECTIONS)
         if scenario.writes:
-            _remove_added(running)
+            remove_added(running.database_url, running.people)
         done = drive.round(server, load, seconds=SECONDS, connections=connections, may_refuse=True)
         if scenario.writes:
-            _remove_added(running)
+            remove_added(running.database_url, running.people)
         point[side] = done.as_json()
     return point
-
-
-def _remove_added(running: Stage) -> None:
-    ids = [person.id for person in running.people]
-    with psycopg.connect(running.database_url, autocommit=True) as connection:
-        for statement in _REMOVE_ADDED:
-            connection.execute(statement, {"ids": ids, "favorites": FAVORITES})
 
 
 def _give_one(running: Stage, count: int) -> None:

@@ -108,7 +108,9 @@ def _against_limit(stage: Stage, plan: Plan, scenario: Scenario) -> Callable[[],
                 sampled = right if side == "service" else None
                 done = drive.round(server, load, seconds=seconds, right=sampled)
                 if scenario.writes:
-                    _check_added(remove_added(stage.database_url), done.measured.requests)
+                    _check_added(
+                        remove_added(stage.database_url, stage.people), done.measured.requests
+                    )
                 if number:
                     rounds[side].append(done)
         return {

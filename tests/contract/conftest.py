@@ -10,6 +10,7 @@ from app.domain.job import Job, ValidateProduct
 from app.domain.product import ProductId
 from app.domain.repository import Additions, Lookups, SignIns, UnitOfWorkFactory
 from app.infra.postgres.lookup.additions import PostgresAdditions
+from app.infra.postgres.lookup.lanes import Lanes
 from app.infra.postgres.lookup.lookups import PostgresLookups
 from app.infra.postgres.lookup.sign_ins import PostgresSignIns
 from tests.database import PATIENT, postgres_lanes
@@ -29,43 +30,45 @@ def uow(request: pytest.FixtureRequest) -> UnitOfWorkFactory:
 
 
 @pytest_asyncio.fixture
-async def lookups(
+async def lanes(
     uow: UnitOfWorkFactory, request: pytest.FixtureRequest
-) -> AsyncGenerator[Lookups]:
-    """The lookups that go with the storage."""
+) -> AsyncGenerator[Lanes | None]:
+    """Lanes on the storage; none lead into memory."""
     if isinstance(uow, InMemoryStorage):
+        yield None
+        return
+    async with postgres_lanes(request.getfixturevalue("database_url")) as lanes:
+        yield lanes
+
+
+@pytest_asyncio.fixture
+async def lookups(uow: UnitOfWorkFactory, lanes: Lanes | None) -> AsyncGenerator[Lookups]:
+    """The lookups that go with the storage."""
+    if lanes is None:
         yield UnitLookups(uow)
         return
-    async with postgres_lanes(request.getfixturevalue("database_url")) as lanes:
-        lookups = PostgresLookups(lanes, patience=PATIENT)
-        yield lookups
-        await lookups.aclose()
+    lookups = PostgresLookups(lanes, patience=PATIENT)
+    yield lookups
+    await lookups.aclose()
 
 
 @pytest_asyncio.fixture
-async def additions(
-    uow: UnitOfWorkFactory, request: pytest.FixtureRequest
-) -> AsyncGenerator[Additions]:
+async def additions(uow: UnitOfWorkFactory, lanes: Lanes | None) -> AsyncGenerator[Additions]:
     """The additions that go with the storage."""
-    if isinstance(uow, InMemoryStorage):
+    if lanes is None:
         yield UnitAdditions(uow)
         return
-    async with postgres_lanes(request.getfixturevalue("database_url")) as lanes:
-        additions = PostgresAdditions(lanes, patience=PATIENT)
-        yield additions
-        await additions.aclose()
+    additions = PostgresAdditions(lanes, patience=PATIENT)
+    yield additions
+    await additions.aclose()
 
 
-@pytest_asyncio.fixture
-async def sign_ins(
-    uow: UnitOfWorkFactory, request: pytest.FixtureRequest
-) -> AsyncGenerator[SignIns]:
+@pytest.fixture
+def sign_ins(uow: UnitOfWorkFactory, lanes: Lanes | None) -> SignIns:
     """The sign-ins that go with the storage."""
-    if isinstance(uow, InMemoryStorage):
-        yield UnitSignIns(uow)
-        return
-    async with postgres_lanes(request.getfixturevalue("database_url")) as lanes:
-        yield PostgresSignIns(lanes, patience=PATIENT)
+    if lanes is None:
+        return UnitSignIns(uow)
+    return PostgresSignIns(lanes, patience=PATIENT)
 
 
 @pytest.fixture
