@@ -49,9 +49,13 @@ LINGER_MAX_BYTES = 1024 * 1024
 # Beyond so many times the connections there may be, newcomers are not even heard.
 HARD_LIMIT = 2
 _HEALTH = "/health/"
-_RETRY_AFTER = {"Retry-After": "1", "Connection": "close"}
 _SECURITY = security_headers(https_only=False)
 """That the site is for HTTPS alone is said by the application."""
+_BUSY = {
+    **{name.decode(): value.decode() for name, value in _SECURITY},
+    "Retry-After": "1",
+    "Connection": "close",
+}
 _REQUEST_ID = HEADER.lower().encode()
 _FAULTS = {
     CutOff.MALFORMED: "This is not HTTP/1.1.",
@@ -466,11 +470,7 @@ async def _refuse_service(
         logger.info("service_refused", extra={"request_id": request_id, "client_ip": client_ip})
         busy = ServerBusy(
             "There are too many connections. Try again.",
-            headers={
-                **{name.decode(): value.decode() for name, value in _SECURITY},
-                **_RETRY_AFTER,
-                HEADER: request_id,
-            },
+            headers={**_BUSY, HEADER: request_id},
         )
         app = problem_response(scope, busy)
     await app(scope, receive, send)
