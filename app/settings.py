@@ -238,7 +238,6 @@ class Settings(BaseSettings):
         frozen=True,
         extra="ignore",
         validate_default=True,
-        use_attribute_docstrings=True,
         hide_input_in_errors=True,
     )
 

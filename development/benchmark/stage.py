@@ -195,7 +195,7 @@ def start_seconds(stage: Stage) -> float:
 def import_seconds(stage: Stage) -> float:
     """Return how long a Python takes to import the service, in seconds."""
     program = (
-        "import time; began = time.perf_counter(); import app.__main__, app.infra.dependency;"
+        "import time; began = time.perf_counter(); import app.__main__;"
         " print(time.perf_counter() - began)"
     )
     log = stage.directory / "import"

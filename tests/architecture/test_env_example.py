@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings, load_settings
+from tests.architecture.meaning import meanings
 
 ENV_EXAMPLE = Path(__file__).parents[2] / ".env.example"
 
@@ -30,10 +31,7 @@ class TestEnvExample:
             if not assignment.startswith("#"):
                 name = assignment.partition("=")[0].lower()
                 described[name] = " ".join(line.removeprefix("# ") for line in comment)
-        assert described == {
-            name: (field.description or "").replace("\n", " ")
-            for name, field in Settings.model_fields.items()
-        }
+        assert described == meanings()
 
     def test_holds_the_defaults(self, bare_environment: Path) -> None:
         defaults = load_settings()

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from app.__main__ import app as command_line
+from app.command_line import app as command_line
 from app.infra.http.openapi import operations
 from app.settings import Settings
+from tests.architecture.meaning import meanings
 from tests.double.service import Service
 from tests.http.client import build
 
@@ -99,10 +100,7 @@ class TestSettings:
         assert [(name, default) for name, default, _ in shown] == defaults(
             empty="empty", elsewhere="see `.env.example`"
         )
-        assert {name.lower(): meaning for name, _, meaning in shown} == {
-            name: (field.description or "").replace("\n", " ")
-            for name, field in Settings.model_fields.items()
-        }
+        assert {name.lower(): meaning for name, _, meaning in shown} == meanings()
 
     def test_are_all_in_portuguese_too(self) -> None:
         shown = settings(PORTUGUESE)
@@ -111,7 +109,7 @@ class TestSettings:
         )
 
     def test_all_have_an_effect(self) -> None:
-        readers = [ROOT / "app" / "infra" / "dependency.py", ROOT / "app" / "__main__.py"]
+        readers = [ROOT / "app" / "infra" / "dependency.py", ROOT / "app" / "command_line.py"]
         code = "".join(reader.read_text(encoding="utf-8") for reader in readers)
         # What the environment is decides about other settings, in the settings themselves.
         assert [

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.__main__ import app
+from app.command_line import app
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -19,6 +19,8 @@ CONSTRAINT_NAMES = {
 class Row(SQLModel):
     """Base of every table. Rows are data, never passed out of this package."""
 
+    # Nobody validates a row, so what validates it need not be made whenever a process starts.
+    model_config = {"defer_build": True}
     metadata = MetaData(naming_convention=CONSTRAINT_NAMES)
 
 
