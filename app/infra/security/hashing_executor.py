@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 RETRY_AFTER = timedelta(seconds=1)
 QUEUE_PER_THREAD = 16
+GIVEN_PER_THREAD = 2
+"""So many tasks the process is given for each thread: the one it does, and the one it does next
+without waiting until we have noticed that the first is done."""
+
 TRIES = 2
 """So often a task is given to a process; if each of them ends over it, it is given up."""
 
@@ -68,8 +72,8 @@ class HashingExecutor:
 
     At most `queue` more wait for their turn, in the order in which they came; whoever comes then
     is refused at once, because a queue that only grows serves nobody in time. A caller who is
-    cancelled gives up the place in the queue; what has begun keeps it until it is done, so that
-    memory stays bounded by the number of threads.
+    cancelled gives up the place in the queue; what the process has been given keeps it until it
+    is done.
 
     The process is started when it is needed first, or by `start`. If it dies, another one takes
     its place and its tasks.
@@ -80,7 +84,8 @@ class HashingExecutor:
         self._capacity = self._threads + (
             QUEUE_PER_THREAD * self._threads if queue is None else queue
         )
-        self._slots = asyncio.Semaphore(self._threads)
+        self._given = GIVEN_PER_THREAD * self._threads
+        self._slots = asyncio.Semaphore(self._given)
         self._admitted = 0
         self._closed = False
         self._ended = False
@@ -242,7 +247,7 @@ class HashingExecutor:
             with suppress(TimeoutError):
                 async with asyncio.timeout(END_S):
                     # In the order of arrival: when all places are ours, nobody else is left.
-                    for _ in range(self._threads):
+                    for _ in range(self._given):
                         await self._slots.acquire()
         finally:
             self._ended = True
@@ -298,8 +303,8 @@ def _send(process: asyncio.subprocess.Process, call: _Call) -> None:
 
 
 def _write(process: asyncio.subprocess.Process, line: bytes) -> None:
-    # Never more lines than there are threads: nothing to wait for. What the process does not get
-    # any more, because it has ended, is given to the next one.
+    # Never more than a few lines for each thread: nothing to wait for. What the process does not
+    # get any more, because it has ended, is given to the next one.
     if process.stdin is not None and not process.stdin.is_closing():
         process.stdin.write(line)
 

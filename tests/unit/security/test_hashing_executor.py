@@ -20,7 +20,12 @@ from app.domain.customer import Password, PasswordHash
 from app.domain.outcome import HashingBusy
 from app.infra.security import hashing_executor
 from app.infra.security.argon import Argon2Parameters
-from app.infra.security.hashing_executor import HashingExecutor, hashing_cores, usable_cores
+from app.infra.security.hashing_executor import (
+    GIVEN_PER_THREAD,
+    HashingExecutor,
+    hashing_cores,
+    usable_cores,
+)
 from app.infra.security.hashing_process import NICENESS
 from tests.hashing import (
     CHEAP,
@@ -153,16 +158,17 @@ class TestHashingExecutor:
     @on_linux
     async def test_drops_the_work_of_a_caller_who_left_the_queue(self) -> None:
         costly = Argon2Parameters(memory_kib=128 * 1024, passes=1)
-        async with HashingExecutor(threads=1, queue=1) as executor:
+        async with HashingExecutor(threads=1, queue=GIVEN_PER_THREAD) as executor:
             async with held(executor) as process:
-                first, queued = await _started(
-                    executor.hash(CHEAP, PASSWORD), executor.hash(costly, PASSWORD)
+                given = await _started(
+                    *(executor.hash(CHEAP, PASSWORD) for _ in range(GIVEN_PER_THREAD))
                 )
+                (queued,) = await _started(executor.hash(costly, PASSWORD))
                 queued.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await queued
                 (successor,) = await _started(executor.hash(CHEAP, PASSWORD))
-            await asyncio.gather(first, successor)
+            await asyncio.gather(*given, successor)
             assert _peak_kib(process) < costly.memory_kib
 
     async def test_keeps_the_place_of_work_that_runs_although_its_caller_left(self) -> None:
@@ -315,16 +321,17 @@ class TestDeath:
             assert executor.queue_depth == 0
 
     async def test_twice_over_the_same_work(self) -> None:
-        async with HashingExecutor(threads=1, queue=1) as executor:
+        async with HashingExecutor(threads=1, queue=GIVEN_PER_THREAD) as executor:
             async with held(executor) as process:
-                unlucky, next_one = await _started(
-                    executor.hash(CHEAP, PASSWORD), executor.hash(CHEAP, PASSWORD)
+                *unlucky, next_one = await _started(
+                    *(executor.hash(CHEAP, PASSWORD) for _ in range(GIVEN_PER_THREAD + 1))
                 )
                 process.kill()
                 await until(lambda: [each for each in hashing_processes() if each != process])
                 hashing_processes()[0].kill()
-                with pytest.raises(HashingBusy):
-                    await unlucky
+                for each in unlucky:
+                    with pytest.raises(HashingBusy):
+                        await each
             assert CHEAP.made(await next_one)
 
     async def test_after_the_caller_has_left(self) -> None:
