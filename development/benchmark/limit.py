@@ -3,8 +3,8 @@
 It answers as the service does, by one statement each. What a service does besides, finding out
 who asks, limits, logs, metrics, headers, can only cost; how much, the benchmark tells.
 
-`python -m development.benchmark.limit PORT` serves it (`DATABASE_URL`), `... argon2 SECONDS` tells
-how many passwords a second this machine can verify.
+`python -m development.benchmark.limit PORT` serves it (`DATABASE_URL`), `... argon2 SECONDS CORES`
+tells how many passwords a second so many of its cores can verify.
 """
 
 import asyncio
@@ -22,7 +22,6 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.infra.security.argon import Argon2Parameters
-from app.infra.security.hashing_executor import hashing_cores
 from development.benchmark.data import PASSWORD
 
 CONNECTIONS = 10
@@ -125,16 +124,15 @@ def create_app() -> Limit:
     return Limit(os.environ["DATABASE_URL"])
 
 
-def verifications_per_s(seconds: float) -> float:
+def verifications_per_s(seconds: float, *, cores: int) -> float:
     """
-    Verify a password over and over on the cores that the service would take for it.
+    Verify a password over and over on so many cores.
 
     Returns how many were done each second.
     """
     parameters = Argon2Parameters()
     secret = PASSWORD.encode()
     hashed = parameters.hash(secret)
-    cores = hashing_cores()
     began = time.perf_counter()
 
     def verify() -> int:
@@ -168,7 +166,9 @@ async def _serve(port: int) -> None:
 def main() -> None:
     """Serve, or verify passwords."""
     if sys.argv[1] == "argon2":
-        sys.stdout.write(json.dumps(verifications_per_s(float(sys.argv[2]))))
+        sys.stdout.write(
+            json.dumps(verifications_per_s(float(sys.argv[2]), cores=int(sys.argv[3])))
+        )
         return
     runner = asyncio.Runner(loop_factory=uvicorn.Config(None, loop="uvloop").get_loop_factory())  # type: ignore[arg-type]  # only its loop is asked for
     with runner:

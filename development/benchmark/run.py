@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from app.infra.security.hashing_executor import hashing_cores
 from development.benchmark.data import remove_added
 from development.benchmark.load import Load, driver
 from development.benchmark.noise import Spread
@@ -24,7 +25,13 @@ from development.benchmark.scenario import (
     scenarios,
     sign_ins,
 )
-from development.benchmark.stage import Stage, import_seconds, start_seconds
+from development.benchmark.stage import (
+    Server,
+    Stage,
+    another_service,
+    import_seconds,
+    start_seconds,
+)
 from development.outage import ROOT, say
 
 HASHING_CONNECTIONS = 16
@@ -54,7 +61,7 @@ class Plan:
             starts=1,
             quiet_s=2.0,
             warm_up=False,
-            leave_out=frozenset({"sign_in", "half_load", "storm"}),
+            leave_out=frozenset({"sign_in", "sign_in_one_core", "half_load", "storm"}),
         )
 
     @classmethod
@@ -71,7 +78,8 @@ def run(stage: Stage, plan: Plan, *, only: Sequence[str] = ()) -> Json:
     """
     chosen: Mapping[str, Callable[[], Json]] = {
         **{each.name: _against_limit(stage, plan, each) for each in scenarios(stage.people)},
-        "sign_in": lambda: _sign_in(stage, plan),
+        "sign_in": lambda: _sign_in(stage, plan, stage.service, cores=hashing_cores()),
+        "sign_in_one_core": lambda: _sign_in_one_core(stage, plan),
         "unchanged": lambda: _unchanged(stage, plan),
         "half_load": lambda: _half_load(stage, plan),
         "storm": lambda: _storm(stage, plan),
@@ -141,28 +149,41 @@ def _as_json(rounds: Mapping[str, Sequence[Round]]) -> Json:
     }
 
 
-def _sign_in(stage: Stage, plan: Plan) -> Json:
-    """Sign in as fast as possible, beside the bare verification of passwords."""
-    load = Load(stage.service.port, sign_ins(stage.people), stage.directory, "sign-in")
+def _sign_in_one_core(stage: Stage, plan: Plan) -> Json:
+    """Sign in where hashing may use one core, and all the rest of the work another."""
+    with another_service(stage, {"PASSWORD_THREADS": "1"}) as service:
+        return _sign_in(stage, plan, service, cores=1)
+
+
+def _sign_in(stage: Stage, plan: Plan, server: Server, *, cores: int) -> Json:
+    """Sign in as fast as possible, beside the bare verification of passwords on as many cores."""
+    load = Load(server.port, sign_ins(stage.people), stage.directory, "sign-in")
     drive = Driver(stage=stage)
     service, limit = [], []
     for number in range(0 if plan.warm_up else 1, plan.rounds + 1):
         seconds = max(plan.seconds, 1.0)
         bare = float(
             subprocess.run(  # noqa: S603 - our own program
-                [sys.executable, "-m", "development.benchmark.limit", "argon2", str(seconds)],
+                [
+                    sys.executable,
+                    "-m",
+                    "development.benchmark.limit",
+                    "argon2",
+                    str(seconds),
+                    str(cores),
+                ],
                 env=dict(stage.environment),
                 capture_output=True,
                 check=True,
                 text=True,
             ).stdout
         )
-        done = drive.round(stage.service, load, seconds=seconds, connections=HASHING_CONNECTIONS)
+        done = drive.round(server, load, seconds=seconds, connections=HASHING_CONNECTIONS)
         if number:
             service.append(done)
             limit.append({"per_s": round(bare, 1)})
     return {
-        "title": "Sign in",
+        "title": f"Sign in, hashing on {'one core' if cores == 1 else f'{cores} cores'}",
         "target": 0.95,
         "service": [each.as_json() for each in service],
         "limit": limit,

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from urllib.request import urlopen
 
 import psutil  # type: ignore[import-untyped]  # comes with the wheel of PostgreSQL, has no types
@@ -178,17 +179,27 @@ def ask(port: int, request: bytes) -> tuple[int, Mapping[str, str], object]:
         connection.close()
 
 
-def start_seconds(stage: Stage) -> float:
-    """Return how long another service takes from its start to its first 200, in seconds."""
+@contextmanager
+def another_service(
+    stage: Stage, settings: Mapping[str, str] = MappingProxyType({})
+) -> Generator[Server]:
+    """Serve the same, with other settings, from another process."""
     port = free_port()
     environment = {
         **stage.environment,
         "PORT": str(port),
         "METRICS_PORT": str(free_port()),
+        **settings,
     }
-    began = time.perf_counter()
-    with running(environment, stage.directory, "-m", "app", "serve"):
+    with running(environment, stage.directory, "-m", "app", "serve") as service:
         wait_for(port, "/health/ready")
+        yield Server(port=port, process=psutil.Process(service.pid))
+
+
+def start_seconds(stage: Stage) -> float:
+    """Return how long another service takes from its start to its first 200, in seconds."""
+    began = time.perf_counter()
+    with another_service(stage):
         return time.perf_counter() - began
 
 
