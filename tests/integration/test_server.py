@@ -1,3 +1,4 @@
+import asyncio
 import os
 import resource
 import signal
@@ -6,14 +7,17 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 
+import httpx2
 import psutil  # type: ignore[import-untyped]  # comes with the wheel of PostgreSQL, has no types
 import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.infra.http.connection import ConnectionLimits
-from app.infra.http.server import OTHER_FILES
+from app.infra.http.server import OTHER_FILES, GracefulServer, ServerConfig
 from development.port import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -162,3 +166,57 @@ class TestServeApi:
                 for worker in workers:
                     with suppress(psutil.NoSuchProcess):
                         worker.kill()
+
+
+class TestAskedToStopWhileItStarts:
+    """As a process of several may be, whose server has been ready for long."""
+
+    async def test_is_not_ready_when_it_listens(self, sigterm_ends_nobody: None) -> None:
+        seen: list[object] = []
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "lifespan":
+                await receive()
+                server.handle_exit(signal.SIGTERM, None)
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+            seen.append(scope["state"].get("draining"))
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+        drain = timedelta(seconds=5)
+        server = GracefulServer(ServerConfig(app, limits=ConnectionLimits(), drain=drain))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            host, port = listener.getsockname()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(server.serve(sockets=[listener]))
+                async with httpx2.AsyncClient(timeout=30) as client:
+                    assert (await client.get(f"http://{host}:{port}/")).status_code == 204
+                # Not to wait until it is over.
+                server.force_exit = True
+        assert seen == [True]
+
+    async def test_does_not_even_begin_to_listen(self, sigterm_ends_nobody: None) -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            raise AssertionError("it was started")
+
+        def create_app() -> ASGIApp:
+            server.handle_exit(signal.SIGTERM, None)
+            return app
+
+        server = GracefulServer(
+            ServerConfig(create_app, factory=True, limits=ConnectionLimits())  # type: ignore[arg-type]  # a factory, as uvicorn takes it
+        )
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            await server.serve(sockets=[listener])
+        assert not server.started
+
+
+@pytest.fixture
+def sigterm_ends_nobody() -> Generator[None]:
+    """uvicorn raises the signal that stopped it once more when it has stopped."""
+    former = signal.signal(signal.SIGTERM, lambda *_: None)
+    yield
+    signal.signal(signal.SIGTERM, former)

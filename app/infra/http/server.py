@@ -127,6 +127,9 @@ class GracefulServer(uvicorn.Server):
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.should_exit:
+            # Asked to stop while the application was loaded: there is nothing to stop yet.
+            return
         # Whoever is started from here on would hold the port, and listen when we do no more.
         for listener in sockets or ():
             listener.set_inheritable(False)
@@ -148,8 +151,9 @@ class GracefulServer(uvicorn.Server):
 
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self.started:
-            # At once: the loop looks for the wish to stop a few times a second only.
+        if hasattr(self, "lifespan"):
+            # At once: the loop looks for the wish to stop a few times a second only. While it
+            # starts as well: whoever begins to listen now is not ready.
             self.lifespan.state["draining"] = True
         super().handle_exit(sig, frame)
 
