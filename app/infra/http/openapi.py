@@ -5,7 +5,6 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 
 from app.domain.outcome import (
     ChangesForgotten,
@@ -71,11 +70,6 @@ def problems(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
     for kind in kinds:
         _add(responses, kind)
     return responses
-
-
-def operation_id(route: APIRoute) -> str:
-    """Name an operation by its function: short, readable, and stable for generated clients."""
-    return route.name
 
 
 def document(api: FastAPI, *, api_key_header: str) -> dict[str, Any]:

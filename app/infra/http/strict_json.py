@@ -1,11 +1,13 @@
 """Bodies that mean one thing only, to every parser."""
 
 import json
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from enum import Enum
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.routing import APIRoute
+from fastapi.params import Depends
+from fastapi.routing import APIRoute, APIRouter
 from typing_extensions import override
 
 from app.infra.http.problem import (
@@ -61,6 +63,21 @@ class StrictRoute(APIRoute):
             return await handle(strict)
 
         return handle_strictly
+
+
+class StrictRouter(APIRouter):
+    """Strict routes; operations have the names of functions, short and stable for clients."""
+
+    def __init__(
+        self, *, prefix: str, tags: list[str | Enum], dependencies: Sequence[Depends] = ()
+    ) -> None:
+        super().__init__(
+            prefix=prefix,
+            tags=tags,
+            dependencies=dependencies,
+            route_class=StrictRoute,
+            generate_unique_id_function=lambda route: route.name,
+        )
 
 
 def declared_media_type(request: Request) -> str | None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Request, Response, status
+from fastapi import Depends, Request, Response, status
 from pydantic import Field
 
 from app.application.access import SignedIn
@@ -42,7 +42,7 @@ from app.infra.http.security import (
     cookie_values,
     signed_in_customer,
 )
-from app.infra.http.strict_json import StrictRoute
+from app.infra.http.strict_json import StrictRouter
 from app.infra.http.use_cases import use, wired
 
 REFRESH_PATH = "/auth"
@@ -96,11 +96,10 @@ class TokenOut(Out):
     scope: Annotated[str, Field(description="The key's scopes, separated by spaces.")]
 
 
-_open = APIRouter(prefix="/auth", tags=["auth"], route_class=StrictRoute)
-_signed_in = APIRouter(
+_open = StrictRouter(prefix="/auth", tags=["auth"])
+_signed_in = StrictRouter(
     prefix="/auth",
     tags=["auth"],
-    route_class=StrictRoute,
     dependencies=[Depends(signed_in_customer)],
 )
 
@@ -297,6 +296,4 @@ def _set_cookie(
     )
 
 
-router = APIRouter()
-router.include_router(_open)
-router.include_router(_signed_in)
+routers = (_open, _signed_in)

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response, status
+from fastapi import Depends, Path, Query, Request, Response, status
 from pydantic import field_validator
 from pydantic.json_schema import SkipJsonSchema
 
@@ -51,7 +51,7 @@ from app.infra.http.security import (
     only_oneself,
     own_customer,
 )
-from app.infra.http.strict_json import StrictRoute
+from app.infra.http.strict_json import StrictRouter
 from app.infra.http.use_cases import use
 
 
@@ -85,37 +85,33 @@ class ChangePasswordIn(In):
 
 
 _all_guard = anybodys(read=Scope.CUSTOMERS_READ, write=Scope.CUSTOMERS_WRITE)
-_all = APIRouter(
+_all = StrictRouter(
     prefix="/customers",
     tags=["customers"],
-    route_class=StrictRoute,
     dependencies=[Depends(_all_guard)],
 )
 
 _one_guard = own_customer(read=Scope.CUSTOMERS_READ, write=Scope.CUSTOMERS_WRITE)
-_one = APIRouter(
+_one = StrictRouter(
     prefix="/customers/{id}",
     tags=["customers"],
-    route_class=StrictRoute,
     dependencies=[Depends(_one_guard)],
 )
 OneCustomer = Annotated[CustomerId, Depends(_one_guard)]
 _ONE = (CustomerNotFound, InsufficientScope, CustomerOnly)
 
 _people_guard = own_customer()
-_people = APIRouter(
+_people = StrictRouter(
     prefix="/customers/{id}",
     tags=["customers"],
-    route_class=StrictRoute,
     dependencies=[Depends(_people_guard)],
 )
 OneCustomerByPeople = Annotated[CustomerId, Depends(_people_guard)]
 _PEOPLE = (CustomerNotFound, CustomerOnly)
 
-_oneself = APIRouter(
+_oneself = StrictRouter(
     prefix="/customers/{id}",
     tags=["customers"],
-    route_class=StrictRoute,
     dependencies=[Depends(only_oneself)],
 )
 
@@ -335,6 +331,4 @@ def _with_etag(response: Response, customer: Customer) -> Customer:
     return customer
 
 
-router = APIRouter()
-for _each in (_all, _one, _oneself, _people):
-    router.include_router(_each)
+routers = (_all, _one, _oneself, _people)

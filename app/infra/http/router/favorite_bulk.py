@@ -4,7 +4,7 @@ import json
 from dataclasses import astuple
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -23,15 +23,14 @@ from app.infra.http.router.favorite_lines import IMPORT_BODY, ImportedLines
 from app.infra.http.router.favorite_request import GUARDED, OwnCustomer, favorites_guard
 from app.infra.http.router.favorite_schema import FavoriteOut, StaleCheck
 from app.infra.http.schema import FlagIn, In, Out, ProductNumber
-from app.infra.http.strict_json import StrictRoute
+from app.infra.http.strict_json import StrictRouter
 from app.infra.http.use_cases import use
 
 _BATCH_MAX = 100
 
-router = APIRouter(
+router = StrictRouter(
     prefix="/customers/{id}",
     tags=["favorites"],
-    route_class=StrictRoute,
     dependencies=[Depends(favorites_guard)],
 )
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response, status
+from fastapi import Depends, HTTPException, Query, Request, Response, status
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -31,7 +31,7 @@ from app.infra.http.router.favorite_request import (
 )
 from app.infra.http.router.favorite_schema import ContainsOut, FavoriteOut, StaleCheck
 from app.infra.http.schema import PRODUCT_ID_SCHEMA, Out, Text, parse_product_id
-from app.infra.http.strict_json import StrictRoute
+from app.infra.http.strict_json import StrictRouter
 from app.infra.http.use_cases import use
 
 _CONTAINS_MAX = 100
@@ -49,10 +49,9 @@ async def refuse_words(request: Request) -> None:
         raise HTTPException(status.HTTP_405_METHOD_NOT_ALLOWED)
 
 
-router = APIRouter(
+router = StrictRouter(
     prefix="/customers/{id}",
     tags=["favorites"],
-    route_class=StrictRoute,
     dependencies=[Depends(favorites_guard), Depends(refuse_words)],
 )
 

@@ -3,16 +3,16 @@
 from datetime import timedelta
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from app.domain.outcome import StorageUnavailable
 from app.infra.http.openapi import PUBLIC
 from app.infra.http.schema import Out
-from app.infra.http.strict_json import StrictRoute
+from app.infra.http.strict_json import StrictRouter
 
 _ELSEWHERE = timedelta(seconds=1)
 
-router = APIRouter(prefix="/health", tags=["health"], route_class=StrictRoute)
+router = StrictRouter(prefix="/health", tags=["health"])
 
 
 class HealthOut(Out):

@@ -4,7 +4,7 @@ import math
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 
 from app.application.product_reader import ProductReader
 from app.application.use_case.list_popular import ListPopular
@@ -23,10 +23,10 @@ from app.infra.http.router.product_schema import (
     ProductOut,
 )
 from app.infra.http.schema import ProductIdIn, Text
-from app.infra.http.strict_json import StrictRoute
+from app.infra.http.strict_json import StrictRouter
 from app.infra.http.use_cases import use
 
-router = APIRouter(prefix="/products", tags=["products"], route_class=StrictRoute)
+router = StrictRouter(prefix="/products", tags=["products"])
 
 ProductPath = Annotated[ProductIdIn, Path(description="A product's id in the catalog.")]
 Reader = Annotated[ProductReader, Depends(use(lambda all_: all_.products))]
