@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import pytest
 import pytest_asyncio
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.infra.http.connection import (
     HEAD_MAX_BYTES,
@@ -88,11 +88,17 @@ def state(limits: ConnectionLimits) -> Connections:
     return Connections(limits)
 
 
+@pytest.fixture
+def app() -> ASGIApp:
+    """Return what answers."""
+    return accept
+
+
 @pytest_asyncio.fixture
-async def port(state: Connections, observed: Observed) -> AsyncGenerator[int]:
+async def port(state: Connections, observed: Observed, app: ASGIApp) -> AsyncGenerator[int]:
     """Return where our protocol is spoken."""
     config = ServerConfig(
-        accept, limits=state.limits, lifespan="off", log_config=None, access_log=False
+        app, limits=state.limits, lifespan="off", log_config=None, access_log=False
     )
     config.load()
     loop = asyncio.get_running_loop()
@@ -227,6 +233,77 @@ class TestBoundedHttpProtocol:
         assert b"connection: close" not in first
         assert last.startswith(b"HTTP/1.1 204")
         assert b"connection: close" in last
+
+
+class TestAnswers:
+    """Head and body of which are one packet."""
+
+    @pytest.fixture
+    def headed(self) -> asyncio.Event:
+        """Return what is set when the application has sent a head."""
+        return asyncio.Event()
+
+    @pytest.fixture
+    def go_on(self) -> asyncio.Event:
+        """Return what the application waits for before it sends the rest."""
+        return asyncio.Event()
+
+    @pytest.fixture
+    def app(self, headed: asyncio.Event, go_on: asyncio.Event) -> ASGIApp:
+        """Return what answers with the status that is asked for."""
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            status = int(scope["path"].strip("/"))
+            length = [(b"content-length", b"4")] if status == 200 else []
+            await send({"type": "http.response.start", "status": status, "headers": length})
+            headed.set()
+            if status == 500:
+                raise RuntimeError("a bug")
+            await go_on.wait()
+            body = b"body" if status == 200 else b""
+            await send({"type": "http.response.body", "body": body})
+
+        return answer
+
+    async def test_begin_when_there_is_something_of_the_body(
+        self, port: int, headed: asyncio.Event, go_on: asyncio.Event
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        with socket.socket() as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", port))
+            await loop.sock_sendall(client, GET.replace(b"/", b"/200", 1))
+            await headed.wait()
+            with pytest.raises(BlockingIOError):
+                client.recv(1)
+            go_on.set()
+            heard = await loop.sock_recv(client, 65536)
+        assert heard.startswith(b"HTTP/1.1 200")
+        assert heard.endswith(b"\r\n\r\nbody")
+
+    @pytest.mark.parametrize(
+        ("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304), ("GET", 404)]
+    )
+    @pytest.mark.parametrize("last", [True, False])
+    async def test_may_have_no_body(
+        self, port: int, go_on: asyncio.Event, method: str, status: int, last: bool
+    ) -> None:
+        go_on.set()
+        request = GET.replace(b"GET /", f"{method} /{status}".encode(), 1)
+        if last:
+            closing = request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+            assert (await listen(port, closing)).count(f"HTTP/1.1 {status}".encode()) == 1
+        else:
+            async with connected(port) as (reader, writer):
+                writer.write(request * 2)
+                for _ in range(2):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    assert head.startswith(f"HTTP/1.1 {status}".encode())
+                    if b"chunked" in head:
+                        assert await reader.readexactly(5) == b"0\r\n\r\n"
+
+    async def test_that_the_application_gives_up_have_begun(self, port: int) -> None:
+        assert (await listen(port, GET.replace(b"/", b"/500", 1))).startswith(b"HTTP/1.1 500")
 
 
 def hurried(**limits: float) -> pytest.MarkDecorator:

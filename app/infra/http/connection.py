@@ -192,6 +192,47 @@ class Connections(ServerState):
         self._tell()
 
 
+class _Answer:
+    """
+    Where an answer is written: its head together with the first piece of its body.
+
+    One write is one packet, for us and for the client; and the head of an answer is not to be
+    sent before there is something of its body (ASGI, "Response Start").
+    """
+
+    __slots__ = ("_begun", "_cycle", "_head", "_transport")
+
+    def __init__(self, cycle: RequestResponseCycle, transport: asyncio.Transport) -> None:
+        self._cycle = cycle
+        self._transport = transport
+        self._head: bytes | None = None
+        self._begun = False
+
+    def write(self, data: bytes) -> None:
+        """Keep the head until something follows; anything else is written at once."""
+        if self._begun or not self._cycle.response_started:
+            self._transport.write(data)
+        elif self._head is None:
+            self._head = data
+        else:
+            self._begun = True
+            self._transport.writelines([self._head, data] if data else [self._head])
+
+    def finish(self) -> None:
+        """Write a head that nothing follows."""
+        if self._head is not None and not self._begun:
+            self.write(b"")
+
+    def is_closing(self) -> bool:
+        """Tell whether the connection is closed, or about to be."""
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close the connection when everything has been sent."""
+        self.finish()
+        self._transport.close()
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
     """
     HTTP/1.1 with a bound on what a client may send without it amounting to anything.
@@ -338,7 +379,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
+        cycle.transport = _Answer(cycle, self.transport)  # type: ignore[assignment]  # all of it that an answer takes
         super()._start_asgi_task(cycle, app)
+
+    @override
+    def on_response_complete(self) -> None:
+        if self._answering is not None:
+            self._answering.transport.finish()  # type: ignore[attr-defined]  # set above
+        super().on_response_complete()
 
     @override
     def resume_writing(self) -> None:
