@@ -1,6 +1,7 @@
 """What clients may take from a process, told by what it answers them on real sockets."""
 
 import asyncio
+import gc
 import json
 import logging
 import socket
@@ -14,6 +15,7 @@ from typing import Any, TypeAlias
 import pytest
 import pytest_asyncio
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.infra.http.connection import (
     HEAD_MAX_BYTES,
@@ -301,6 +303,25 @@ class TestAnswers:
                     assert head.startswith(f"HTTP/1.1 {status}".encode())
                     if b"chunked" in head:
                         assert await reader.readexactly(5) == b"0\r\n\r\n"
+
+    async def test_leave_nothing_for_the_garbage_collector(
+        self, port: int, go_on: asyncio.Event
+    ) -> None:
+        go_on.set()
+        async with connected(port) as (reader, writer):
+            for _ in range(3):
+                writer.write(GET.replace(b"/", b"/200", 1))
+                await reader.readuntil(b"body")
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(5):
+                    writer.write(GET.replace(b"/", b"/200", 1))
+                    await reader.readuntil(b"body")
+                left = [each for each in gc.get_objects() if type(each) is RequestResponseCycle]
+            finally:
+                gc.enable()
+        assert len(left) <= 2
 
     async def test_that_the_application_gives_up_have_begun(self, port: int) -> None:
         assert (await listen(port, GET.replace(b"/", b"/500", 1))).startswith(b"HTTP/1.1 500")

@@ -57,6 +57,7 @@ _BUSY = {
     "Connection": "close",
 }
 _REQUEST_ID = HEADER.lower().encode()
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _FAULTS = {
     CutOff.MALFORMED: "This is not HTTP/1.1.",
     CutOff.TOO_MANY_PIECES: "The body comes in too many pieces.",
@@ -200,17 +201,16 @@ class _Answer:
     sent before there is something of its body (ASGI, "Response Start").
     """
 
-    __slots__ = ("_begun", "_cycle", "_head", "_transport")
+    __slots__ = ("_begun", "_head", "_transport")
 
-    def __init__(self, cycle: RequestResponseCycle, transport: asyncio.Transport) -> None:
-        self._cycle = cycle
+    def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._head: bytes | None = None
         self._begun = False
 
     def write(self, data: bytes) -> None:
         """Keep the head until something follows; anything else is written at once."""
-        if self._begun or not self._cycle.response_started:
+        if self._begun or data == _CONTINUE:
             self._transport.write(data)
         elif self._head is None:
             self._head = data
@@ -379,7 +379,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
-        cycle.transport = _Answer(cycle, self.transport)  # type: ignore[assignment]  # all of it that an answer takes
+        cycle.transport = _Answer(self.transport)  # type: ignore[assignment]  # all of it that an answer takes
         super()._start_asgi_task(cycle, app)
 
     @override
