@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from urllib.request import urlopen
 
 import psutil  # type: ignore[import-untyped]  # comes with the wheel of PostgreSQL, has no types
@@ -180,10 +179,8 @@ def ask(port: int, request: bytes) -> tuple[int, Mapping[str, str], object]:
 
 
 @contextmanager
-def another_service(
-    stage: Stage, settings: Mapping[str, str] = MappingProxyType({})
-) -> Generator[Server]:
-    """Serve the same, with other settings, from another process."""
+def another_service(stage: Stage, settings: Mapping[str, str]) -> Generator[Server]:
+    """Serve the same from another process, which has these settings besides."""
     port = free_port()
     environment = {
         **stage.environment,
@@ -199,7 +196,7 @@ def another_service(
 def start_seconds(stage: Stage) -> float:
     """Return how long another service takes from its start to its first 200, in seconds."""
     began = time.perf_counter()
-    with another_service(stage):
+    with another_service(stage, {}):
         return time.perf_counter() - began
 
 

@@ -4,6 +4,7 @@ from contextvars import ContextVar
 from datetime import timedelta
 
 import pytest
+import pytest_asyncio
 
 from app.domain.outcome import StorageUnavailable
 from app.infra.postgres.lookup.batch import Batch
@@ -36,6 +37,12 @@ class Oracle:
             self.held[call].set_exception(error)
 
 
+class Clock:
+    """What the loop takes for the time: it stands still until it is put forward."""
+
+    passed_s = 0.0
+
+
 async def turn() -> None:
     """Let everything happen that can."""
     for _ in range(10):
@@ -45,6 +52,13 @@ async def turn() -> None:
 @pytest.fixture
 def oracle() -> Oracle:
     return Oracle()
+
+
+@pytest_asyncio.fixture
+async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock.passed_s)
+    return clock
 
 
 async def test_a_question_goes_alone_if_there_is_no_other(oracle: Oracle) -> None:
@@ -159,16 +173,13 @@ async def test_nobody_waits_longer_than_there_is_patience(oracle: Oracle) -> Non
 
 
 async def test_a_queue_that_is_never_empty_is_not_one_that_stands(
-    oracle: Oracle, monkeypatch: pytest.MonkeyPatch
+    oracle: Oracle, clock: Clock
 ) -> None:
-    loop = asyncio.get_running_loop()
-    passed = 0.0
-    monkeypatch.setattr(loop, "time", lambda: passed)
     batch = Batch(oracle, patience=timedelta(seconds=10), at_once=1, most=1)
     answers = [batch.ask(number) for number in range(3)]
     for call in range(30):
         await turn()
-        passed += 1.0
+        clock.passed_s += 1.0
         answers.append(batch.ask(3 + call))
         oracle.release(call)
         assert await answers[call] == 2 * call
@@ -176,26 +187,23 @@ async def test_a_queue_that_is_never_empty_is_not_one_that_stands(
 
 
 async def test_who_has_waited_too_long_is_refused_and_who_has_not_is_not(
-    oracle: Oracle, monkeypatch: pytest.MonkeyPatch
+    oracle: Oracle, clock: Clock
 ) -> None:
-    loop = asyncio.get_running_loop()
-    passed = 0.0
-    monkeypatch.setattr(loop, "time", lambda: passed)
     batch = Batch(oracle, patience=timedelta(seconds=10), at_once=1, most=1)
     begun = batch.ask(0)
     await turn()
     # Nothing else wakes a loop whose time stands still.
-    passed = 6.0
+    clock.passed_s = 6.0
     early = batch.ask(1)
     await turn()
-    passed = 9.0
+    clock.passed_s = 9.0
     late = batch.ask(2)
     await turn()
-    passed = 10.0
+    clock.passed_s = 10.0
     with pytest.raises(StorageUnavailable):
         await begun
     await turn()
-    passed = 16.0
+    clock.passed_s = 16.0
     with pytest.raises(StorageUnavailable):
         await early
     await turn()
