@@ -139,9 +139,10 @@ class JobMetrics:
         )
 
     def expect(self, task: str) -> None:
-        """Begin the series of a task: with its first failure `rate` would not see that one."""
+        """Begin the series of a task: with its first run `rate` would not see that one."""
         for outcome in ("ok", "failed"):
             self._runs.labels(task, outcome)
+        self._duration.labels(task)
         self._dead_letters.labels(task)
 
     def __call__(self, *, task: str, succeeded: bool, given_up: bool, duration_s: float) -> None:

@@ -139,4 +139,5 @@ class TestJobMetrics:
             run = {"task": "purge", "outcome": outcome}
             assert registry.get_sample_value("favorites_job_runs_total", run) == 0
         task = {"task": "purge"}
+        assert registry.get_sample_value("favorites_job_duration_seconds_count", task) == 0
         assert registry.get_sample_value("favorites_job_dead_letters_total", task) == 0
