@@ -1,6 +1,7 @@
 import asyncio
 import logging
 import os
+import re
 import resource
 import shutil
 import signal
@@ -41,6 +42,7 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[3]
 WRONG = Password("battery staple")
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs what only Linux has")
 
 # Beside the process that hashes it has another one, which outlives it and has got all files that
@@ -70,6 +72,15 @@ async def _started(*calls: Coroutine[Any, Any, T]) -> list[asyncio.Task[T]]:
     tasks = [asyncio.ensure_future(call) for call in calls]
     await asyncio.sleep(0)
     return tasks
+
+
+def _kib_for_huge_pages(process: psutil.Process) -> int:
+    """Return how much memory a process has asked to be given in huge pages (proc_pid_smaps(5))."""
+    mapped = Path(f"/proc/{process.pid}/smaps").read_text(encoding="utf-8")
+    mappings = re.findall(
+        r"^Size: +(\d+) kB$.*?^VmFlags: (.*?)$", mapped, re.MULTILINE | re.DOTALL
+    )
+    return sum(int(size) for size, flags in mappings if "hg" in flags.split())
 
 
 def _peak_kib(process: psutil.Process) -> int:
@@ -191,6 +202,18 @@ class TestHashingExecutor:
             assert _peak_kib(process) > before // 1024 + 50 * 1024
             await until(lambda: process.memory_info().rss < before + 10 * 1024**2)
 
+    @pytest.mark.skipif(
+        not HUGE_PAGES.exists() or "[madvise]" not in HUGE_PAGES.read_text(encoding="ascii"),
+        reason="the system gives huge pages to nobody, or to all",
+    )
+    async def test_asks_for_huge_pages(self) -> None:
+        async with HashingExecutor(threads=1) as executor:
+            process = await running(executor)
+            # The first time glibc gives everything back: it learns what is taken here.
+            for _ in range(2):
+                await executor.hash(Argon2Parameters(), PASSWORD)
+            assert _kib_for_huge_pages(process) > Argon2Parameters().memory_kib
+
 
 class TestTheProcess:
     async def test_is_started_when_it_is_needed_or_before(self) -> None:
@@ -211,7 +234,13 @@ class TestTheProcess:
         monkeypatch.setenv("JWT_KEYS", "test:a secret")
         async with HashingExecutor(threads=1) as executor:
             environment = (await running(executor)).environ()
-        assert set(environment) <= {"PYTHONPATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LC_CTYPE"}
+        assert set(environment) <= {
+            "PYTHONPATH",
+            "LD_LIBRARY_PATH",
+            "PYTHONHOME",
+            "LC_CTYPE",
+            "GLIBC_TUNABLES",
+        }
 
     async def test_does_not_listen_where_the_server_does(self) -> None:
         async with HashingExecutor(threads=1) as executor:
