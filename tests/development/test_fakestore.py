@@ -11,6 +11,9 @@ from development.fakestore.api import create_fakestore
 from development.fakestore.catalog import PRODUCTS
 from development.fakestore.server import RunningFakeStore, running_fakestore
 
+# For an answer alone: on a busy machine connecting may take longer than that.
+IMPATIENT = httpx2.Timeout(5, read=0.05)
+
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[RunningFakeStore]:
@@ -198,7 +201,7 @@ class TestFaults:
     def test_never_answers(self, client: httpx2.Client, store: RunningFakeStore) -> None:
         store.control.misbehave(fault="hang")
         with pytest.raises(httpx2.ReadTimeout):
-            client.get("/products/5", timeout=0.05)
+            client.get("/products/5", timeout=IMPATIENT)
 
     def test_drips(self, client: httpx2.Client, store: RunningFakeStore) -> None:
         store.control.misbehave(fault="drip", drip_interval=0.001)
@@ -210,7 +213,7 @@ class TestFaults:
     def test_delays(self, client: httpx2.Client, store: RunningFakeStore) -> None:
         store.control.misbehave(delay=30)
         with pytest.raises(httpx2.ReadTimeout):
-            client.get("/products/5", timeout=0.05)
+            client.get("/products/5", timeout=IMPATIENT)
         store.control.misbehave(delay=0.001, jitter=0.001)
         assert client.get("/products/5").json()["id"] == 5
 
