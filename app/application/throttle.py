@@ -1,9 +1,10 @@
 """Counting attempts before they cost anything."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
-from app.domain.outcome import TooManyAttempts
+from app.domain.outcome import HashingBusy, TooManyAttempts
 from app.domain.repository import UnitOfWorkFactory
 from app.domain.throttle import Attempt, ThrottleKey, ThrottleRule
 
@@ -31,6 +32,25 @@ async def take_attempts(
             attempts.append(taken)
         await work.commit()
     return attempts
+
+
+@asynccontextmanager
+async def given_back_if_busy(
+    uow: UnitOfWorkFactory, attempts: Sequence[Attempt]
+) -> AsyncGenerator[None]:
+    """
+    Forget attempts if too many passwords are being hashed: nothing was guessed.
+
+    Whoever comes again when they are told to would else be locked out by our being busy.
+    """
+    try:
+        yield
+    except HashingBusy:
+        async with uow() as work:
+            for attempt in attempts:
+                await work.throttles.give_back(attempt)
+            await work.commit()
+        raise
 
 
 def too_many_attempts(wait: timedelta) -> TooManyAttempts:

@@ -2,7 +2,7 @@ import logging
 from dataclasses import dataclass
 
 from app.application.gateway import Clock, PasswordHasher
-from app.application.throttle import take_attempts
+from app.application.throttle import given_back_if_busy, take_attempts
 from app.domain.access import CustomerPrincipal
 from app.domain.customer import Password
 from app.domain.outcome import CustomerNotFound, WrongPassword
@@ -45,12 +45,13 @@ class ChangePassword:
             now=self.clock(),
         )
         known = customer.password_hash
-        if not await self.hasher.verify(Password(current_password), known):
-            logger.warning(
-                "password_change_refused", extra={"customer_id": str(principal.customer_id)}
-            )
-            raise WrongPassword("The current password is wrong")
-        password_hash = await self.hasher.hash(chosen)
+        async with given_back_if_busy(self.uow, attempts):
+            if not await self.hasher.verify(Password(current_password), known):
+                logger.warning(
+                    "password_change_refused", extra={"customer_id": str(principal.customer_id)}
+                )
+                raise WrongPassword("The current password is wrong")
+            password_hash = await self.hasher.hash(chosen)
         now = self.clock()
         async with self.uow() as work:
             customer = await work.customers.lock(principal.customer_id)

@@ -10,6 +10,7 @@ from app.application.gateway import (
     RefreshTokenSource,
     TokenIssuer,
 )
+from app.application.throttle import given_back_if_busy
 from app.domain.customer import Customer, Email, Password, PasswordHash
 from app.domain.outcome import HashingBusy, InvalidCredentials, InvalidEmail
 from app.domain.repository import SignIns, UnitOfWorkFactory
@@ -72,7 +73,9 @@ class SignIn:
         )
         given = Password(password)
         known = customer.password_hash if customer is not None else None
-        if not await self.hasher.verify(given, known) or customer is None or known is None:
+        async with given_back_if_busy(self.uow, attempts):
+            matches = await self.hasher.verify(given, known)
+        if not matches or customer is None or known is None:
             logger.warning(
                 "sign_in_refused",
                 extra={"customer_id": str(customer.id) if customer else None, "client_ip": ip},

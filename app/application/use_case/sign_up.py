@@ -2,7 +2,7 @@ import logging
 from dataclasses import dataclass
 
 from app.application.gateway import Clock, NewId, PasswordHasher
-from app.application.throttle import take_attempts
+from app.application.throttle import given_back_if_busy, take_attempts
 from app.domain.customer import Customer, CustomerId, Email, Password, checked_name
 from app.domain.repository import UnitOfWorkFactory
 from app.domain.throttle import AccessThrottles, ip_key
@@ -35,12 +35,16 @@ class SignUp:
         name, address = checked_name(name), Email.parse(email)
         chosen = Password.chosen(password, email=address, common=self.common_passwords)
         now = self.clock()
-        await take_attempts(self.uow, (ip_key("sign-up", ip), self.throttles.sign_up_ip), now=now)
+        attempts = await take_attempts(
+            self.uow, (ip_key("sign-up", ip), self.throttles.sign_up_ip), now=now
+        )
+        async with given_back_if_busy(self.uow, attempts):
+            password_hash = await self.hasher.hash(chosen)
         customer = Customer.register(
             id=CustomerId(self.new_id()),
             name=name,
             email=address,
-            password_hash=await self.hasher.hash(chosen),
+            password_hash=password_hash,
             now=now,
         )
         async with self.uow() as work:

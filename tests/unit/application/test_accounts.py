@@ -89,6 +89,14 @@ class TestSignUp:
         service.hasher.busy = False
         await sign_up(service, email="ana20@example.com", ip=OTHER_IP)
 
+    async def test_does_not_count_when_it_is_too_busy(self, service: Service) -> None:
+        service.hasher.busy = True
+        for _ in range(30):
+            with pytest.raises(HashingBusy):
+                await sign_up(service)
+        service.hasher.busy = False
+        await sign_up(service)
+
     async def test_can_do_without_throttles(self) -> None:
         service = Service(
             throttles=AccessThrottles(sign_in_email=None, sign_in_ip=None, sign_up_ip=None)
@@ -220,11 +228,14 @@ class TestSignIn:
             )
         await fail_to_sign_in(service, email="n@example.com", ip="2001:db8:0:1::1")
 
-    async def test_says_when_it_is_too_busy(self, service: Service) -> None:
+    async def test_says_when_it_is_too_busy_and_counts_nothing(self, service: Service) -> None:
         customer = await service.customer()
         service.hasher.busy = True
-        with pytest.raises(HashingBusy):
-            await sign_in(service, customer)
+        for _ in range(40):
+            with pytest.raises(HashingBusy):
+                await sign_in(service, customer)
+        service.hasher.busy = False
+        await sign_in(service, customer)
 
 
 class TestSignOut:
@@ -272,6 +283,19 @@ class TestChangePassword:
             await service.use_cases.change_password(
                 principal=principal, current_password=PASSWORD, new_password="another one"
             )
+
+    async def test_counts_nothing_when_it_is_too_busy(self, service: Service) -> None:
+        principal = await sign_in(service, await service.customer())
+        service.hasher.busy = True
+        for _ in range(11):
+            with pytest.raises(HashingBusy):
+                await service.use_cases.change_password(
+                    principal=principal, current_password=PASSWORD, new_password="another one"
+                )
+        service.hasher.busy = False
+        await service.use_cases.change_password(
+            principal=principal, current_password=PASSWORD, new_password="another one"
+        )
 
     async def test_holds_the_new_one_to_the_rules(self, service: Service) -> None:
         customer = await service.customer()
