@@ -202,13 +202,20 @@ class ProductReader:
             question: Question[Any, Any] = (
                 self._about(next(iter(unknown)))
                 if len(unknown) == 1
-                else self._about_everything(now)
+                # Of what it leaves out, an older list says nothing.
+                else CatalogQuestion(since=now, policy=self.policy)
             )
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience.total_seconds()):
-                    if isinstance(await self._join(question), Answer):
-                        known, _ = await self._known_of(product_ids)
-                        unavailable = frozenset()
+                    reply = await self._join(question)
+                    if isinstance(reply, Answer):
+                        known, unknown = await self._known_of(product_ids)
+                        # Neither does one that was under way already, and was joined.
+                        began_before = (
+                            isinstance(reply.value, CatalogRefresh)
+                            and reply.value.fetched_at < now
+                        )
+                        unavailable = unknown if began_before else frozenset()
         self.refresh_soon(known.values())
         return ProductsRead(known=known, unavailable=unavailable)
 

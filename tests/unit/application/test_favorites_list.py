@@ -13,9 +13,10 @@ from app.domain.outcome import (
     FavoriteNotFound,
     FavoritesFull,
 )
-from app.domain.product import Product, ProductId
+from app.domain.product import Product, ProductId, ProductQuery
 from tests import make
 from tests.double.service import Service
+from tests.unit.application.product_world import begin, turns
 
 BEGINNING = ChangePosition()
 
@@ -72,6 +73,39 @@ class TestChangeFavorites:
         )
         assert results == {product.id: BatchResult.ADDED}
         assert service.catalog.calls == calls
+
+    async def test_believes_no_list_that_is_older(self, service: Service) -> None:
+        customer, first, second = await service.customer(), make.product(), make.product()
+        service.catalog.put(make.product())
+        await service.use_cases.products.list_page(ProductQuery())
+        service.clock.advance(make.SECOND)
+        service.catalog.put(first, second)
+        results = await service.use_cases.change_favorites(
+            customer_id=customer.id, add=[first.id, second.id], remove=[]
+        )
+        assert results == {first.id: BatchResult.ADDED, second.id: BatchResult.ADDED}
+
+    async def test_leaves_open_what_a_call_that_began_before_it_did_not_find(
+        self, service: Service
+    ) -> None:
+        customer, new = await service.customer(), make.product()
+        service.catalog.hold()
+        listing = begin(service.use_cases.products.list_page(ProductQuery()))
+        await service.catalog.asked.wait()
+        service.clock.advance(make.SECOND)
+        changing = begin(
+            service.use_cases.change_favorites(
+                customer_id=customer.id, add=[new.id, ProductId(998)], remove=[]
+            )
+        )
+        await turns()
+        service.catalog.put(new)
+        service.catalog.release()
+        await listing
+        assert await changing == {
+            new.id: BatchResult.ADDED,
+            ProductId(998): BatchResult.PENDING,
+        }
 
     async def test_accepts_as_many_as_may_wait_in_an_outage(self, service: Service) -> None:
         customer = await service.customer()
