@@ -194,7 +194,7 @@ def assemble(have: Collaborators, rules: Rules) -> UseCases:
         read_favorite=ReadFavorite(uow=uow, products=products),
         remove_favorite=RemoveFavorite(uow=uow, clock=clock),
         list_favorites=ListFavorites(uow=uow, lookups=lookups, products=products),
-        contains_favorites=ContainsFavorites(lookups=lookups),
+        contains_favorites=ContainsFavorites(uow=uow, lookups=lookups),
         change_favorites=ChangeFavorites(
             uow=uow,
             products=products,

@@ -15,6 +15,7 @@ from app.domain.access import Scope
 from app.domain.customer import Customer, Role
 from app.domain.product import ProductId
 from app.infra.http.openapi import operations
+from tests import make
 from tests.double.service import PASSWORD, Service
 from tests.http.client import Headers, api_key, bearer, build, connect
 
@@ -94,6 +95,32 @@ OPERATIONS = {
 
 def test_has_a_row_for_every_operation() -> None:
     assert set(MATRIX) == set(OPERATIONS)
+
+
+@pytest.mark.parametrize(
+    ("operation", "actor"),
+    [
+        (operation, actor)
+        for operation, (_, path) in sorted(OPERATIONS.items())
+        for actor in ("admin", "key with the scope")
+        if "{id}" in path and MATRIX[operation].statuses[ACTORS.index(actor)] < 400
+    ],
+)
+async def test_is_not_found_of_a_customer_there_is_not(
+    service: Service, operation: str, actor: str
+) -> None:
+    row = MATRIX[operation]
+    method, path = OPERATIONS[operation]
+    async with connect(build(service)) as client:
+        service.catalog.put(make.product(id=5))
+        response = await client.request(
+            method,
+            path.format(id=make.customer_id(), product_id=5, session=make.uuid()),
+            params={"product_ids": "5"} if operation == "contains_favorites" else None,
+            json=row.body,
+            headers=await credentials(client, service, actor, row),
+        )
+    assert response.status_code == 404, response.text
 
 
 @pytest.mark.parametrize("actor", ACTORS)

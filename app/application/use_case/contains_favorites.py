@@ -3,18 +3,30 @@ from dataclasses import dataclass
 
 from app.domain.customer import CustomerId
 from app.domain.favorite import ListVersion
+from app.domain.outcome import CustomerNotFound
 from app.domain.product import ProductId
-from app.domain.repository import Lookups
+from app.domain.repository import Lookups, UnitOfWorkFactory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainsFavorites:
     """Tell which of some products are a customer's favorites: the hearts of a page of products."""
 
+    uow: UnitOfWorkFactory
     lookups: Lookups
 
     async def __call__(
         self, *, customer_id: CustomerId, product_ids: Collection[ProductId]
     ) -> tuple[ListVersion, frozenset[ProductId]]:
-        """Return those of the products that are favorites, and the version of the list."""
-        return await self.lookups.contains(customer_id, product_ids)
+        """
+        Return those of the products that are favorites, and the version of the list.
+
+        :raises CustomerNotFound: if there is no such customer
+        """
+        version, found = await self.lookups.contains(customer_id, product_ids)
+        # A list that never changed could be that of a customer who has been erased.
+        if not version.favorites:
+            async with self.uow() as work:
+                if await work.customers.get(customer_id) is None:
+                    raise CustomerNotFound("There is no such customer")
+        return version, found

@@ -31,9 +31,15 @@ class ManageSessions:
         return sessions
 
     async def end_all(self, *, customer_id: CustomerId) -> None:
-        """End all sessions of a customer, the current one included."""
+        """
+        End all sessions of a customer, the current one included.
+
+        :raises CustomerNotFound: if there is no such customer
+        """
         async with self.uow() as work:
-            await work.sessions.end_all(customer_id, now=self.clock())
+            ended = await work.sessions.end_all(customer_id, now=self.clock())
+            if not ended and await work.customers.get(customer_id) is None:
+                raise CustomerNotFound("There is no such customer")
             await work.commit()
         logger.info("sessions_ended", extra={"customer_id": str(customer_id)})
 

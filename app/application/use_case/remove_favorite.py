@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 from app.application.gateway import Clock
 from app.domain.customer import CustomerId
+from app.domain.outcome import CustomerNotFound
 from app.domain.product import ProductId
 from app.domain.repository import UnitOfWorkFactory
 
@@ -17,9 +18,15 @@ class RemoveFavorite:
     clock: Clock
 
     async def __call__(self, *, customer_id: CustomerId, product_id: ProductId) -> None:
-        """Remove the favorite; one that is not there is gone already."""
+        """
+        Remove the favorite; one that is not there is gone already.
+
+        :raises CustomerNotFound: if there is no such customer
+        """
         async with self.uow() as work:
             removed = await work.favorites.remove(customer_id, product_id, now=self.clock())
+            if not removed and await work.customers.get(customer_id) is None:
+                raise CustomerNotFound("There is no such customer")
             await work.commit()
         if removed:
             logger.info(
