@@ -1,6 +1,6 @@
 """Answers that a client holds already (RFC 9110, section 13)."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ import pytest
 from app.domain.access import Scope
 from app.domain.customer import Customer, Role
 from app.domain.product import ProductId
+from app.infra.http.lately_shown import LatelyShown
 from tests import make
 from tests.double.service import Service
 from tests.http.client import Headers, api_key, bearer, build, connect
@@ -25,6 +26,9 @@ TAGGED = [
 ]
 
 
+OF_PRODUCTS = [path for path in TAGGED if "contains" not in path]
+
+
 @pytest.fixture
 async def ana(service: Service) -> Customer:
     return await service.customer()
@@ -38,25 +42,32 @@ async def me(client: httpx2.AsyncClient, ana: Customer) -> Headers:
     return me
 
 
+class Recorded:
+    """A use case that notes each call before it is made."""
+
+    def __init__(self, use_case: Any, calls: list[str], name: str) -> None:
+        self._use_case = use_case
+        self._calls = calls
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return Recorded(getattr(self._use_case, name), self._calls, f"{self._name}.{name}")
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._calls.append(self._name)
+        return await self._use_case(*args, **kwargs)
+
+
 @pytest.fixture
-async def sparing(
-    client: httpx2.AsyncClient, service: Service
-) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of the same service, which cannot list anything any more."""
-
-    async def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("The client knew this")
-
-    use_cases = replace(
-        service.use_cases,
-        list_favorites=cast(Any, refuse),
-        read_favorite=cast(Any, refuse),
-        contains_favorites=cast(Any, refuse),
-        read_profile=cast(Any, refuse),
-    )
-    service.use_cases = use_cases
-    async with connect(build(service)) as sparing:
-        yield sparing
+def made(service: Service) -> list[str]:
+    """What was asked of storage to make an answer in full; to be there before the client."""
+    calls: list[str] = []
+    names = ("list_favorites", "read_favorite", "contains_favorites", "read_profile")
+    recorded: dict[str, Any] = {
+        name: Recorded(getattr(service.use_cases, name), calls, name) for name in names
+    }
+    service.use_cases = replace(service.use_cases, **recorded)
+    return calls
 
 
 async def tag(client: httpx2.AsyncClient, path: str, headers: Headers) -> str:
@@ -69,24 +80,60 @@ async def tag(client: httpx2.AsyncClient, path: str, headers: Headers) -> str:
 class TestKnownAnswer:
     @pytest.mark.parametrize("path", TAGGED)
     async def test_is_not_made_again(
-        self, client: httpx2.AsyncClient, sparing: httpx2.AsyncClient, me: Headers, path: str
+        self, made: list[str], client: httpx2.AsyncClient, me: Headers, path: str
     ) -> None:
         etag = await tag(client, path, me)
         assert etag.startswith('W/"')
+        made.clear()
         for known in (etag, etag.removeprefix("W/"), f'"other",W/"x", {etag}'):
-            response = await sparing.get(path, headers={**me, "If-None-Match": known})
+            response = await client.get(path, headers={**me, "If-None-Match": known})
             assert (response.status_code, response.content) == (304, b"")
             assert response.headers["ETag"] == etag
             assert response.headers["Cache-Control"] == "private, no-cache"
         several = [*me.items(), ("If-None-Match", '"other"'), ("If-None-Match", etag)]
-        assert (await sparing.get(path, headers=several)).status_code == 304
-        head = await sparing.head(path, headers={**me, "If-None-Match": etag})
+        assert (await client.get(path, headers=several)).status_code == 304
+        head = await client.head(path, headers={**me, "If-None-Match": etag})
         assert head.status_code == 304
+        assert made == []
+
+    @pytest.mark.parametrize("path", OF_PRODUCTS)
+    async def test_is_looked_at_once_in_a_while(
+        self,
+        made: list[str],
+        client: httpx2.AsyncClient,
+        service: Service,
+        me: Headers,
+        path: str,
+    ) -> None:
+        known = {**me, "If-None-Match": await tag(client, path, me)}
+        for _ in range(2):
+            service.clock.advance(service.use_cases.products.policy.soft_ttl / 4)
+            made.clear()
+            for _ in range(2):
+                assert (await client.get(path, headers=known)).status_code == 304
+            assert len(made) == 1
+
+    @pytest.mark.parametrize("path", OF_PRODUCTS)
+    async def test_is_refreshed_for_those_who_know_it_too(
+        self, client: httpx2.AsyncClient, service: Service, me: Headers, path: str
+    ) -> None:
+        known = {**me, "If-None-Match": await tag(client, path, me)}
+        service.catalog.put(make.product(id=5, price="1.00"))
+        service.clock.advance(service.use_cases.products.policy.soft_ttl + make.SECOND)
+        assert (await client.get(path, headers=known)).status_code == 304
+        await service.tasks.run()
+        response = await client.get(path, headers=known)
+        assert (response.status_code, "1.00" in response.text) == (200, True)
 
     @pytest.mark.parametrize("path", [path for path in TAGGED if path != f"{LIST}/5"])
-    async def test_may_be_any(self, sparing: httpx2.AsyncClient, me: Headers, path: str) -> None:
-        response = await sparing.get(path, headers={**me, "If-None-Match": " * "})
+    async def test_may_be_any(
+        self, made: list[str], client: httpx2.AsyncClient, me: Headers, path: str
+    ) -> None:
+        await tag(client, path, me)
+        made.clear()
+        response = await client.get(path, headers={**me, "If-None-Match": " * "})
         assert response.status_code == 304
+        assert made == []
 
     @pytest.mark.parametrize("path", TAGGED)
     async def test_is_this_one(self, client: httpx2.AsyncClient, me: Headers, path: str) -> None:
@@ -123,6 +170,16 @@ class TestKnownAnswer:
         assert (await client.get(LIST, headers=known)).status_code == 401
         wrong = await client.get(f"{LIST}?limit=0", headers={**me, "If-None-Match": "*"})
         assert wrong.status_code == 422
+
+
+class TestLatelyShown:
+    def test_remembers_the_latest_alone(self) -> None:
+        shown = LatelyShown(at_most=2)
+        for tag in ("a", "b", "a", "c"):
+            shown.note(tag, make.NOW)
+        since = make.NOW - make.SECOND
+        assert [tag for tag in "abc" if shown.is_known(tag, since=since)] == ["a", "c"]
+        assert not shown.is_known("a", since=make.NOW)
 
 
 Change = Callable[[httpx2.AsyncClient, Service, Headers], Awaitable[Any]]

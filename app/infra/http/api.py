@@ -14,6 +14,7 @@ from app.application.use_cases import UseCases
 from app.domain.outcome import DomainError
 from app.infra.http import openapi, problem_page
 from app.infra.http.docs import add_docs
+from app.infra.http.lately_shown import LatelyShown
 from app.infra.http.methods import allowing
 from app.infra.http.middleware.body_limit import BodyLimit
 from app.infra.http.middleware.cors import Cors
@@ -98,6 +99,7 @@ def create_api(use_cases: AbstractAsyncContextManager[UseCases], options: HttpOp
     )
     api.state.options = options
     api.state.cursors = CursorCodec(options.cursor_keys)
+    api.state.lately_shown = LatelyShown()
     schema = partial(openapi.document, api, api_key_header=options.api_key_header)
     api.openapi = schema  # type: ignore[method-assign]  # FastAPI's documented way
     if options.docs_enabled:

@@ -13,6 +13,7 @@ from starlette.types import Scope
 
 from app.domain.customer import Customer, CustomerId
 from app.domain.outcome import PreconditionFailed
+from app.infra.http.lately_shown import note_shown, was_shown_lately
 
 T = TypeVar("T")
 
@@ -54,7 +55,7 @@ class ListState:
 @dataclass(frozen=True, slots=True)
 class Revalidation:
     """
-    Answer 304 to a client that holds what a list's owner would be shown, before making it.
+    Answer 304 to a client that holds what a list's owner would be shown, mostly before making it.
 
     The tag is made of the list's state and of what was asked for, so that it says that this very
     resource was there; never of the credentials. It is weak: a copy of a product that was fetched
@@ -67,20 +68,31 @@ class Revalidation:
     state: Callable[[], Awaitable[ListState]]
 
     async def answer(
-        self, make: Callable[[], Awaitable[T]], *, may_be_absent: bool = False
+        self,
+        make: Callable[[], Awaitable[T]],
+        *,
+        may_be_absent: bool = False,
+        may_be_due: bool = True,
     ) -> T | Response:
         """
         Return what `make` does, with its tag, unless the client knows it already.
 
         The state is read first: of a change in between, the tag is too old and never too new. If
-        the resource `may_be_absent` although the list is there, `*` alone does not tell.
+        the resource `may_be_absent` although the list is there, `*` alone does not tell. What is
+        in it `may_be_due` for another look at the catalog, so that it is made once in a while.
         """
         state = await self.state()
         tag = self._tag(state.numbers)
         known, any_will_do = _is_known(self.request, tag), _any_will_do(self.request)
-        if state.exists and (known or (any_will_do and not may_be_absent)):
+        if (
+            state.exists
+            and (known or (any_will_do and not may_be_absent))
+            and (not may_be_due or was_shown_lately(self.request.scope, tag))
+        ):
             return Response(status_code=304, headers=validators(tag))
         made = await make()
+        if may_be_due:
+            note_shown(self.request.scope, tag)
         if known or any_will_do:
             return Response(status_code=304, headers=validators(tag))
         self.response.headers.update(validators(tag))

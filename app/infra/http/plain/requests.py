@@ -24,6 +24,7 @@ from app.domain.outcome import InvalidToken
 from app.domain.page import DEFAULT_LIMIT
 from app.domain.product import ProductId
 from app.infra.http.etag import if_none_match, is_known, list_tag, validators
+from app.infra.http.lately_shown import note_shown, was_shown_lately
 from app.infra.http.middleware.target import is_plain
 from app.infra.http.paging import Links
 from app.infra.http.plain.fragments import Fragments
@@ -147,11 +148,14 @@ class PlainRequests:
         if known:
             version = await use_cases.read_list_version(customer_id=customer_id)
             tag = _tag(scope, customer_id, version)
-            if is_known(known, tag):
+            if is_known(known, tag) and was_shown_lately(scope, tag):
                 # A list that never changed could be that of a customer who has been erased.
                 return Answer(304, _encoded(validators(tag))) if version.favorites else None
         version, page = await use_cases.list_favorites.newest(customer_id, limit=limit)
         tag = _tag(scope, customer_id, version)
+        note_shown(scope, tag)
+        if known and is_known(known, tag):
+            return Answer(304, _encoded(validators(tag)))
         next_ = None
         if page.next is not None:
             links = Links(

@@ -168,7 +168,7 @@ async def contains_favorites(
         _, found = await use_case(customer_id=customer_id, product_ids=product_ids)
         return ContainsOut(items={str(each): each in found for each in product_ids})
 
-    return await revalidation.answer(hearts)
+    return await revalidation.answer(hearts, may_be_due=False)
 
 
 @router.get(
