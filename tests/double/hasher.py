@@ -1,3 +1,4 @@
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,11 +14,13 @@ class PlainHasher(PasswordHasher):
     """
     Writes a password down as it is, for tests that should take no time.
 
-    Another `scheme` stands for other parameters; `busy` for a queue that is full.
+    Another `scheme` stands for other parameters; `busy` for a queue that is full. While it is
+    `held`, passwords are compared one by one, each when it is let go.
     """
 
     scheme: str = "plain"
     busy: bool = False
+    held: asyncio.Semaphore | None = None
 
     @override
     async def hash(self, password: Password) -> PasswordHash:
@@ -27,6 +30,8 @@ class PlainHasher(PasswordHasher):
     @override
     async def verify(self, password: Password, hashed: PasswordHash | None) -> bool:
         self._admit()
+        if self.held is not None:
+            await self.held.acquire()
         return hashed is not None and hashed.split("$", 2)[2:] == [password.value]
 
     @override

@@ -1,5 +1,8 @@
+import itertools
 import logging
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 from app.application.access import SignedIn, signed_in
 from app.application.gateway import (
@@ -11,13 +14,30 @@ from app.application.gateway import (
     TokenIssuer,
 )
 from app.application.throttle import given_back_if_busy
+from app.application.under_way import AttemptsUnderWay
 from app.domain.customer import Customer, Email, Password, PasswordHash
-from app.domain.outcome import HashingBusy, InvalidCredentials, InvalidEmail
+from app.domain.outcome import (
+    HashingBusy,
+    InvalidCredentials,
+    InvalidEmail,
+    TooManyAttempts,
+)
 from app.domain.repository import SignIns, UnitOfWorkFactory
 from app.domain.session import RefreshToken, Session, SessionId, SessionPolicy
-from app.domain.throttle import AccessThrottles, device_key, email_key, ip_key
+from app.domain.throttle import (
+    AccessThrottles,
+    Attempt,
+    ThrottleKey,
+    ThrottleRule,
+    device_key,
+    email_key,
+    ip_key,
+)
 
 logger = logging.getLogger(__name__)
+
+TRIES = 10
+"""So often an attempt is made that others under way leave no room for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +54,7 @@ class SignIn:
     policy: SessionPolicy
     clock: Clock
     new_id: NewId
+    under_way: AttemptsUnderWay = field(default_factory=AttemptsUnderWay)
 
     async def __call__(
         self,
@@ -59,7 +80,6 @@ class SignIn:
         except InvalidEmail:
             # No account has such an address; it is counted and costs as much as one that none has.
             address = Email(email)
-        now = self.clock()
         known_device = device_token and self.devices.recognize(device_token, address)
         guessed_at = (
             device_key("sign-in", known_device) if known_device else email_key("sign-in", address)
@@ -68,37 +88,33 @@ class SignIn:
             (guessed_at, self.throttles.sign_in_email),
             (ip_key("sign-in", ip), self.throttles.sign_in_ip),
         )
-        attempts, customer = await self.sign_ins.attempt(
-            address.key, *((key, rule) for key, rule in rules if rule is not None), now=now
-        )
-        given = Password(password)
-        known = customer.password_hash if customer is not None else None
-        async with given_back_if_busy(self.uow, attempts):
-            matches = await self.hasher.verify(given, known)
-        if not matches or customer is None or known is None:
-            logger.warning(
-                "sign_in_refused",
-                extra={"customer_id": str(customer.id) if customer else None, "client_ip": ip},
+        async with self._attempt(address, *rules) as (attempts, customer):
+            given = Password(password)
+            known = customer.password_hash if customer is not None else None
+            if not await self.hasher.verify(given, known) or customer is None or known is None:
+                logger.warning(
+                    "sign_in_refused",
+                    extra={"customer_id": str(customer.id) if customer else None, "client_ip": ip},
+                )
+                raise InvalidCredentials("E-mail or password is wrong")
+            known = await self._keep_rehashed(customer, given) or known
+            now = self.clock()
+            session = Session.begin(
+                id=SessionId(self.new_id()),
+                customer_id=customer.id,
+                device=device,
+                policy=self.policy,
+                now=now,
             )
-            raise InvalidCredentials("E-mail or password is wrong")
-        known = await self._keep_rehashed(customer, given) or known
-        now = self.clock()
-        session = Session.begin(
-            id=SessionId(self.new_id()),
-            customer_id=customer.id,
-            device=device,
-            policy=self.policy,
-            now=now,
-        )
-        refresh_token = self.refresh_tokens.first()
-        token = RefreshToken(
-            hash=self.refresh_tokens.hash(refresh_token),
-            session_id=session.id,
-            predecessor=None,
-            issued_at=now,
-        )
-        # Only failures count.
-        customer = await self.sign_ins.begin(session, token, known=known, attempts=attempts)
+            refresh_token = self.refresh_tokens.first()
+            token = RefreshToken(
+                hash=self.refresh_tokens.hash(refresh_token),
+                session_id=session.id,
+                predecessor=None,
+                issued_at=now,
+            )
+            # Only failures count.
+            customer = await self.sign_ins.begin(session, token, known=known, attempts=attempts)
         if customer is None:
             # Deleted or given another password while we compared with the old one.
             raise InvalidCredentials("E-mail or password is wrong")
@@ -114,6 +130,27 @@ class SignIn:
             now=now,
             device_token=None if known_device else self.devices.issue(address),
         )
+
+    @asynccontextmanager
+    async def _attempt(
+        self, address: Email, *rules: tuple[ThrottleKey, ThrottleRule | None]
+    ) -> AsyncGenerator[tuple[Sequence[Attempt], Customer | None]]:
+        """Count an attempt, which is under way until its outcome is known."""
+        counted = [(key, rule) for key, rule in rules if rule is not None]
+        keys = [key for key, _ in counted]
+        for tried in itertools.count(1):
+            try:
+                attempts, customer = await self.sign_ins.attempt(
+                    address.key, *counted, now=self.clock()
+                )
+                break
+            except TooManyAttempts:
+                # Those under way may yet turn out to be none that count.
+                if tried == TRIES or not await self.under_way.one_ends(keys):
+                    raise
+        with self.under_way.one(keys):
+            async with given_back_if_busy(self.uow, attempts):
+                yield attempts, customer
 
     async def _keep_rehashed(self, customer: Customer, password: Password) -> PasswordHash | None:
         """Hash by the parameters of today if that is due; it can wait for the next sign-in."""

@@ -1,7 +1,10 @@
+import asyncio
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
+from app.application.under_way import WAITING_MAX
 from app.domain.access import CustomerPrincipal
 from app.domain.customer import Customer, CustomerId, CustomerQuery, Email, Role
 from app.domain.outcome import (
@@ -20,6 +23,7 @@ from app.domain.outcome import (
 from app.domain.throttle import AccessThrottles
 from tests import make
 from tests.double.service import PASSWORD, Service
+from tests.unit.application.product_world import begin, turns
 
 IP = "192.0.2.7"
 OTHER_IP = "192.0.2.8"
@@ -162,6 +166,55 @@ class TestSignIn:
         customer = await service.customer()
         for _ in range(40):
             await sign_in(service, customer)
+
+    async def test_counts_only_failures_of_many_at_once(self, service: Service) -> None:
+        customer = await service.customer()
+        service.hasher.held = asyncio.Semaphore(0)
+        signing_in = [begin(sign_in(service, customer)) for _ in range(40)]
+        await turns()
+        assert not any(each.done() for each in signing_in)
+        for _ in signing_in:
+            service.hasher.held.release()
+            await turns()
+        assert len({principal.session_id for principal in await asyncio.gather(*signing_in)}) == 40
+
+    async def test_lets_no_more_fail_at_once_than_one_by_one(self, service: Service) -> None:
+        customer = await service.customer()
+        guessing = [
+            begin(
+                service.use_cases.sign_in(
+                    email=customer.email.value, password="a guess", ip=IP, device=""
+                )
+            )
+            for _ in range(25)
+        ]
+        outcomes = await asyncio.gather(*guessing, return_exceptions=True)
+        assert Counter(map(type, outcomes)) == {InvalidCredentials: 10, TooManyAttempts: 15}
+
+    async def test_lets_only_so_many_wait_for_others(self, service: Service) -> None:
+        customer = await service.customer()
+        service.hasher.held = asyncio.Semaphore(0)
+        signing_in = [begin(sign_in(service, customer)) for _ in range(10 + WAITING_MAX)]
+        await turns()
+        with pytest.raises(HashingBusy):
+            await sign_in(service, customer)
+        service.hasher.held = None
+        for each in signing_in:
+            each.cancel()
+        outcomes = await asyncio.gather(*signing_in, return_exceptions=True)
+        assert all(isinstance(each, asyncio.CancelledError) for each in outcomes)
+
+    async def test_waits_for_nobody_who_gave_up(self, service: Service) -> None:
+        customer = await service.customer()
+        service.hasher.held = asyncio.Semaphore(0)
+        first = [begin(sign_in(service, customer)) for _ in range(10)]
+        await turns()
+        waiting = [begin(sign_in(service, customer)) for _ in range(3)]
+        await turns()
+        waiting[0].cancel()
+        for _ in range(12):
+            service.hasher.held.release()
+        await asyncio.gather(*first, *waiting[1:])
 
     async def test_is_possible_again_after_the_window(self, service: Service) -> None:
         customer = await service.customer()
