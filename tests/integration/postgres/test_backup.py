@@ -64,6 +64,17 @@ class Desk:
             check=True,
         )
 
+    def archive(self, segment: Path, name: str) -> int:
+        """Do with a file what the server does with a piece of WAL; return the status."""
+        (command,) = re.findall("^archive_command = '(.*)'$", block("archive"), re.MULTILINE)
+        command = self.placed(command).replace("%p", str(segment)).replace("%f", name)
+        return subprocess.run(["/bin/sh", "-c", command], check=False).returncode  # noqa: S603 - likewise
+
+    def archived(self) -> list[str]:
+        """Return which pieces of WAL are in the archive, oldest first."""
+        names = sorted(path.name for path in (self.directory / "wal").iterdir())
+        return [name for name in names if not name.endswith(".backup")]
+
 
 @pytest.fixture
 def desk() -> Generator[Desk]:
@@ -201,6 +212,34 @@ class TestDump:
         jobs = "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'validate_product'"
         assert (ask(url, jobs), ask(restored, jobs)) == (1, 1)
         assert ask(restored, "SELECT count(*) FROM customers") == 2
+
+
+class TestArchive:
+    """A piece of WAL comes again when PostgreSQL was stopped before it noted that it is there."""
+
+    NAME = "000000010000000000000001"
+
+    @pytest.fixture
+    def segment(self, tmp_path: Path) -> Path:
+        segment = tmp_path / "segment"
+        segment.write_bytes(b"what happened")
+        return segment
+
+    def test_takes_the_same_piece_again(self, desk: Desk, segment: Path) -> None:
+        assert [desk.archive(segment, self.NAME) for _ in range(3)] == [0, 0, 0]
+        assert desk.archived() == [self.NAME]
+
+    def test_never_replaces_a_piece_by_another(self, desk: Desk, segment: Path) -> None:
+        assert desk.archive(segment, self.NAME) == 0
+        segment.write_bytes(b"what happened elsewhere")
+        assert desk.archive(segment, self.NAME) != 0
+        assert (desk.directory / "wal" / self.NAME).read_bytes() == b"what happened"
+
+    def test_begins_anew_what_was_left_half_done(self, desk: Desk, segment: Path) -> None:
+        (desk.directory / "wal" / f"{self.NAME}.part").write_bytes(b"what hap")
+        assert desk.archive(segment, self.NAME) == 0
+        assert desk.archived() == [self.NAME]
+        assert (desk.directory / "wal" / self.NAME).read_bytes() == b"what happened"
 
 
 class TestBaseBackup:
