@@ -75,6 +75,10 @@ class Desk:
         names = sorted(path.name for path in (self.directory / "wal").iterdir())
         return [name for name in names if not name.endswith(".backup")]
 
+    def bases(self) -> list[Path]:
+        """Return the base backups that there are, oldest first."""
+        return sorted((self.directory / "base").iterdir())
+
 
 @pytest.fixture
 def desk() -> Generator[Desk]:
@@ -153,6 +157,15 @@ def rows(url: str) -> Mapping[str, list[str]]:
         }
 
 
+def run(url: str, statements: str) -> int:
+    """Run statements, and return how many rows the last one has changed."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = connection.execute(statements.encode())
+        while found.nextset():
+            pass
+        return found.rowcount
+
+
 def ask(url: str, question: str) -> object:
     """Return the one thing that a query selects."""
     with psycopg.connect(url, autocommit=True) as connection:
@@ -169,13 +182,21 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+def archive_all(url: str) -> None:
+    """Wait until all that has happened so far is in the archive."""
+    last = ask(url, "SELECT pg_walfile_name(pg_switch_wal())")
+    archived = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver"
+    wait_for(lambda: str(ask(url, archived)) >= str(last))
+
+
 @contextmanager
 def restored_server(
-    desk: Desk, server: EmbeddedPostgres, until: datetime
+    desk: Desk, server: EmbeddedPostgres, until: datetime, *, base: Path
 ) -> Generator[EmbeddedPostgres]:
     """Run a second server on what is brought back."""
     directory = Path(tempfile.mkdtemp(prefix="favorites-restored-"))
-    desk.run("restore-base", PGDATA=str(directory / "data"), UNTIL=until.isoformat())
+    data = str(directory / "data")
+    desk.run("restore-base", PGDATA=data, BASE=str(base), UNTIL=until.isoformat())
     shutil.copy(server.log.with_name("password"), directory / "password")
     owner = server.log.with_name("data").stat()
     if os.geteuid() == 0:
@@ -247,24 +268,50 @@ class TestBaseBackup:
         self, desk: Desk, server: EmbeddedPostgres, store: RunningFakeStore
     ) -> None:
         url = server.url(DATABASE)
-        asyncio.run(live(url, store, "ines@example.com"))
         desk.run("base", DATABASE_URL=url)
+        asyncio.run(live(url, store, "ines@example.com"))
+        # The next night.
+        desk.run("base", DATABASE_URL=url)
+        assert len(desk.bases()) == 2
         # What the base backup does not know is in the WAL.
         asyncio.run(live(url, store, "joao@example.com"))
         before = rows(url)
         until = ask(url, "SELECT clock_timestamp()")
         assert isinstance(until, datetime)
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("DELETE FROM customers")
+        run(url, "DELETE FROM customers")
         assert rows(url) != before
-        last = ask(url, "SELECT pg_walfile_name(pg_switch_wal())")
-        archived = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver"
-        wait_for(lambda: str(ask(url, archived)) >= str(last))
+        archive_all(url)
 
-        with restored_server(desk, server, until) as again:
+        with restored_server(desk, server, until, base=desk.bases()[-1]) as again:
             wait_for(lambda: ask(again.url(DATABASE), "SELECT NOT pg_is_in_recovery()"))
             assert rows(again.url(DATABASE)) == before
             assert asyncio.run(signs_in(again.url(DATABASE), "joao@example.com"))
-            with psycopg.connect(again.url(DATABASE), autocommit=True) as connection:
-                ended = connection.execute(block("sessions").encode())
-                assert ended.rowcount == 3
+            assert run(again.url(DATABASE), block("sessions")) == 3
+
+    def test_goes_when_its_time_is_over_with_the_wal_before_the_next(
+        self, desk: Desk, server: EmbeddedPostgres
+    ) -> None:
+        url = server.url(DATABASE)
+        for night in range(3):
+            desk.run("base", DATABASE_URL=url)
+            run(url, f"CREATE TABLE night_{night} ()")
+        until = ask(url, "SELECT clock_timestamp()")
+        assert isinstance(until, datetime)
+        run(url, "DROP TABLE night_2")
+        archive_all(url)
+        bases, archived = desk.bases(), desk.archived()
+        # What a night that was cut short leaves behind.
+        (desk.directory / "base" / f"{bases[0].name}.part").mkdir()
+
+        desk.run("expire", KEEP="3")
+        assert desk.bases() == bases
+        desk.run("expire", KEEP="2")
+        assert desk.bases() == bases[1:]
+        kept = desk.archived()
+        assert kept == archived[-len(kept) :]
+        assert len(kept) < len(archived)
+
+        # From the oldest that was kept to any moment after it.
+        with restored_server(desk, server, until, base=desk.bases()[0]) as again:
+            wait_for(lambda: ask(again.url(DATABASE), "SELECT NOT pg_is_in_recovery()"))
+            assert ask(again.url(DATABASE), "SELECT to_regclass('night_2') IS NOT NULL")
