@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import httpx2
 import psycopg
 import pytest
 from psycopg import sql
@@ -20,15 +22,19 @@ from psycopg import sql
 from app.domain.access import Scope
 from app.domain.product import ProductId
 from app.infra.dependency import Readiness, wire
+from app.infra.http.api import create_api
+from app.infra.http.options import HttpOptions
 from app.infra.postgres.migrate import upgrade
 from development.fakestore.server import RunningFakeStore, running_fakestore
 from development.postgres import EmbeddedPostgres, binary
+from tests.http.client import connect
 from tests.integration.service.harness import settings_of
 from tests.integration.service.people import PASSWORD
 
 ROOT = Path(__file__).parents[3]
 DATABASE = "favorites_test"
 WITHIN_S = 60.0
+FAVORITES = "/customers/me/favorites"
 
 pytestmark = pytest.mark.postgres
 
@@ -233,6 +239,105 @@ class TestDump:
         jobs = "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'validate_product'"
         assert (ask(url, jobs), ask(restored, jobs)) == (1, 1)
         assert ask(restored, "SELECT count(*) FROM customers") == 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a front end keeps of a customer's account: the tags, and how far it has caught up."""
+
+    account: str
+    favorites: str
+    cursor: str
+
+
+@asynccontextmanager
+async def front_end(
+    url: str, store: RunningFakeStore, email: str
+) -> AsyncGenerator[httpx2.AsyncClient]:
+    """Serve from a database, to somebody who is signed in."""
+    api = create_api(
+        wire(settings_of(url, fakestore_url=store.url)),
+        HttpOptions(cursor_keys=[b"a-cursor-key-that-a-restore-keeps"], cookie_secure=False),
+    )
+    async with connect(api) as client:
+        signed_in = await client.post("/auth/sign-in", json={"email": email, "password": PASSWORD})
+        assert signed_in.status_code == 200, signed_in.text
+        yield client
+
+
+async def change(client: httpx2.AsyncClient, *, name: str, product_id: int) -> Seen:
+    """Change one's name and list once each, and return what is seen then."""
+    renamed = await client.patch("/customers/me", json={"name": name})
+    added = await client.put(f"{FAVORITES}/{product_id}")
+    assert (renamed.status_code, added.status_code) == (200, 201)
+    favorites, changes = await client.get(FAVORITES), await client.get(f"{FAVORITES}/changes")
+    return Seen(
+        account=renamed.headers["ETag"],
+        favorites=favorites.headers["ETag"],
+        cursor=changes.json()["cursor"],
+    )
+
+
+class TestAfterARestore:
+    def test_nothing_of_the_lost_future_is_taken_for_the_present(
+        self, desk: Desk, server: EmbeddedPostgres, store: RunningFakeStore
+    ) -> None:
+        url, restored = server.url(DATABASE), server.url("favorites_restored")
+        emails = ("ines@example.com", "joao@example.com")
+
+        async def begin() -> None:
+            async with wire(settings_of(url, fakestore_url=store.url)) as use_cases:
+                ines, _ = [
+                    await use_cases.sign_up(
+                        name="Somebody", email=email, password=PASSWORD, ip="127.0.0.1"
+                    )
+                    for email in emails
+                ]
+                # João has no list yet.
+                await use_cases.favorite_product(customer_id=ines.id, product_id=ProductId(1))
+
+        async def lose(email: str) -> Seen:
+            async with front_end(url, store, email) as client:
+                return await change(client, name="Of the lost future", product_id=2)
+
+        async def come_back(email: str, lost: Seen, *, product_id: int) -> Seen:
+            async with front_end(restored, store, email) as client:
+                seen = await change(client, name="Of the present", product_id=product_id)
+                favorites = await client.get(FAVORITES, headers={"If-None-Match": lost.favorites})
+                assert favorites.status_code == 200
+                assert product_id in [item["product_id"] for item in favorites.json()["items"]]
+                account = await client.get(
+                    "/customers/me", headers={"If-None-Match": lost.account}
+                )
+                assert (account.status_code, account.json()["name"]) == (200, "Of the present")
+                changes = f"{FAVORITES}/changes"
+                refused = await client.get(changes, params={"since": lost.cursor})
+                assert (refused.status_code, refused.json()["code"]) == (410, "changes_forgotten")
+                late = await client.patch(
+                    "/customers/me", json={"name": "Late"}, headers={"If-Match": lost.account}
+                )
+                assert late.status_code == 412
+                # What is known since then goes on.
+                again = await client.get(FAVORITES, headers={"If-None-Match": seen.favorites})
+                assert again.status_code == 304
+                current = await client.get(changes, params={"since": seen.cursor})
+                assert (current.status_code, current.json()["items"]) == (200, [])
+                return seen
+
+        asyncio.run(begin())
+        desk.run("dump", DATABASE_URL=url)
+        seen = {email: asyncio.run(lose(email)) for email in emails}
+        # A restore of the same backup for the second time loses what came after the first.
+        for product_id in (3, 4):
+            run(url, "DROP DATABASE IF EXISTS favorites_restored")
+            desk.run("restore-dump", DATABASE_URL=url, RESTORED_URL=restored)
+            run(restored, block("versions"))
+            of_catalog = "SELECT content_version FROM catalog_state"
+            assert int(str(ask(restored, of_catalog))) > int(str(ask(url, of_catalog)))
+            seen = {
+                email: asyncio.run(come_back(email, lost, product_id=product_id))
+                for email, lost in seen.items()
+            }
 
 
 class TestArchive:
