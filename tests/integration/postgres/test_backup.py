@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import httpx2
 import psycopg
 import pytest
 from psycopg import sql
@@ -20,15 +22,19 @@ from psycopg import sql
 from app.domain.access import Scope
 from app.domain.product import ProductId
 from app.infra.dependency import Readiness, wire
+from app.infra.http.api import create_api
+from app.infra.http.options import HttpOptions
 from app.infra.postgres.migrate import upgrade
 from development.fakestore.server import RunningFakeStore, running_fakestore
 from development.postgres import EmbeddedPostgres, binary
+from tests.http.client import connect
 from tests.integration.service.harness import settings_of
 from tests.integration.service.people import PASSWORD
 
 ROOT = Path(__file__).parents[3]
 DATABASE = "favorites_test"
 WITHIN_S = 60.0
+FAVORITES = "/customers/me/favorites"
 
 pytestmark = pytest.mark.postgres
 
@@ -63,6 +69,21 @@ class Desk:
             },
             check=True,
         )
+
+    def archive(self, segment: Path, name: str) -> int:
+        """Do with a file what the server does with a piece of WAL; return the status."""
+        (command,) = re.findall("^archive_command = '(.*)'$", block("archive"), re.MULTILINE)
+        command = self.placed(command).replace("%p", str(segment)).replace("%f", name)
+        return subprocess.run(["/bin/sh", "-c", command], check=False).returncode  # noqa: S603 - likewise
+
+    def archived(self) -> list[str]:
+        """Return which pieces of WAL are in the archive, oldest first."""
+        names = sorted(path.name for path in (self.directory / "wal").iterdir())
+        return [name for name in names if not name.endswith(".backup")]
+
+    def bases(self) -> list[Path]:
+        """Return the base backups that there are, oldest first."""
+        return sorted((self.directory / "base").iterdir())
 
 
 @pytest.fixture
@@ -142,6 +163,15 @@ def rows(url: str) -> Mapping[str, list[str]]:
         }
 
 
+def run(url: str, statements: str) -> int:
+    """Run statements, and return how many rows the last one has changed."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = connection.execute(statements.encode())
+        while found.nextset():
+            pass
+        return found.rowcount
+
+
 def ask(url: str, question: str) -> object:
     """Return the one thing that a query selects."""
     with psycopg.connect(url, autocommit=True) as connection:
@@ -158,13 +188,21 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+def archive_all(url: str) -> None:
+    """Wait until all that has happened so far is in the archive."""
+    last = ask(url, "SELECT pg_walfile_name(pg_switch_wal())")
+    archived = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver"
+    wait_for(lambda: str(ask(url, archived)) >= str(last))
+
+
 @contextmanager
 def restored_server(
-    desk: Desk, server: EmbeddedPostgres, until: datetime
+    desk: Desk, server: EmbeddedPostgres, until: datetime, *, base: Path
 ) -> Generator[EmbeddedPostgres]:
     """Run a second server on what is brought back."""
     directory = Path(tempfile.mkdtemp(prefix="favorites-restored-"))
-    desk.run("restore-base", PGDATA=str(directory / "data"), UNTIL=until.isoformat())
+    data = str(directory / "data")
+    desk.run("restore-base", PGDATA=data, BASE=str(base), UNTIL=until.isoformat())
     shutil.copy(server.log.with_name("password"), directory / "password")
     owner = server.log.with_name("data").stat()
     if os.geteuid() == 0:
@@ -203,29 +241,182 @@ class TestDump:
         assert ask(restored, "SELECT count(*) FROM customers") == 2
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a front end keeps of a customer's account: the tags, and how far it has caught up."""
+
+    account: str
+    favorites: str
+    cursor: str
+
+
+@asynccontextmanager
+async def front_end(
+    url: str, store: RunningFakeStore, email: str
+) -> AsyncGenerator[httpx2.AsyncClient]:
+    """Serve from a database, to somebody who is signed in."""
+    api = create_api(
+        wire(settings_of(url, fakestore_url=store.url)),
+        HttpOptions(cursor_keys=[b"a-cursor-key-that-a-restore-keeps"], cookie_secure=False),
+    )
+    async with connect(api) as client:
+        signed_in = await client.post("/auth/sign-in", json={"email": email, "password": PASSWORD})
+        assert signed_in.status_code == 200, signed_in.text
+        yield client
+
+
+async def change(client: httpx2.AsyncClient, *, name: str, product_id: int) -> Seen:
+    """Change one's name and list once each, and return what is seen then."""
+    renamed = await client.patch("/customers/me", json={"name": name})
+    added = await client.put(f"{FAVORITES}/{product_id}")
+    assert (renamed.status_code, added.status_code) == (200, 201)
+    favorites, changes = await client.get(FAVORITES), await client.get(f"{FAVORITES}/changes")
+    return Seen(
+        account=renamed.headers["ETag"],
+        favorites=favorites.headers["ETag"],
+        cursor=changes.json()["cursor"],
+    )
+
+
+class TestAfterARestore:
+    def test_nothing_of_the_lost_future_is_taken_for_the_present(
+        self, desk: Desk, server: EmbeddedPostgres, store: RunningFakeStore
+    ) -> None:
+        url, restored = server.url(DATABASE), server.url("favorites_restored")
+        emails = ("ines@example.com", "joao@example.com")
+
+        async def begin() -> None:
+            async with wire(settings_of(url, fakestore_url=store.url)) as use_cases:
+                ines, _ = [
+                    await use_cases.sign_up(
+                        name="Somebody", email=email, password=PASSWORD, ip="127.0.0.1"
+                    )
+                    for email in emails
+                ]
+                # João has no list yet.
+                await use_cases.favorite_product(customer_id=ines.id, product_id=ProductId(1))
+
+        async def lose(email: str) -> Seen:
+            async with front_end(url, store, email) as client:
+                return await change(client, name="Of the lost future", product_id=2)
+
+        async def come_back(email: str, lost: Seen, *, product_id: int) -> Seen:
+            async with front_end(restored, store, email) as client:
+                seen = await change(client, name="Of the present", product_id=product_id)
+                favorites = await client.get(FAVORITES, headers={"If-None-Match": lost.favorites})
+                assert favorites.status_code == 200
+                assert product_id in [item["product_id"] for item in favorites.json()["items"]]
+                account = await client.get(
+                    "/customers/me", headers={"If-None-Match": lost.account}
+                )
+                assert (account.status_code, account.json()["name"]) == (200, "Of the present")
+                changes = f"{FAVORITES}/changes"
+                refused = await client.get(changes, params={"since": lost.cursor})
+                assert (refused.status_code, refused.json()["code"]) == (410, "changes_forgotten")
+                late = await client.patch(
+                    "/customers/me", json={"name": "Late"}, headers={"If-Match": lost.account}
+                )
+                assert late.status_code == 412
+                # What is known since then goes on.
+                again = await client.get(FAVORITES, headers={"If-None-Match": seen.favorites})
+                assert again.status_code == 304
+                current = await client.get(changes, params={"since": seen.cursor})
+                assert (current.status_code, current.json()["items"]) == (200, [])
+                return seen
+
+        asyncio.run(begin())
+        desk.run("dump", DATABASE_URL=url)
+        seen = {email: asyncio.run(lose(email)) for email in emails}
+        # A restore of the same backup for the second time loses what came after the first.
+        for product_id in (3, 4):
+            run(url, "DROP DATABASE IF EXISTS favorites_restored")
+            desk.run("restore-dump", DATABASE_URL=url, RESTORED_URL=restored)
+            run(restored, block("versions"))
+            of_catalog = "SELECT content_version FROM catalog_state"
+            assert int(str(ask(restored, of_catalog))) > int(str(ask(url, of_catalog)))
+            seen = {
+                email: asyncio.run(come_back(email, lost, product_id=product_id))
+                for email, lost in seen.items()
+            }
+
+
+class TestArchive:
+    """A piece of WAL comes again when PostgreSQL was stopped before it noted that it is there."""
+
+    NAME = "000000010000000000000001"
+
+    @pytest.fixture
+    def segment(self, tmp_path: Path) -> Path:
+        segment = tmp_path / "segment"
+        segment.write_bytes(b"what happened")
+        return segment
+
+    def test_takes_the_same_piece_again(self, desk: Desk, segment: Path) -> None:
+        assert [desk.archive(segment, self.NAME) for _ in range(3)] == [0, 0, 0]
+        assert desk.archived() == [self.NAME]
+
+    def test_never_replaces_a_piece_by_another(self, desk: Desk, segment: Path) -> None:
+        assert desk.archive(segment, self.NAME) == 0
+        segment.write_bytes(b"what happened elsewhere")
+        assert desk.archive(segment, self.NAME) != 0
+        assert (desk.directory / "wal" / self.NAME).read_bytes() == b"what happened"
+
+    def test_begins_anew_what_was_left_half_done(self, desk: Desk, segment: Path) -> None:
+        (desk.directory / "wal" / f"{self.NAME}.part").write_bytes(b"what hap")
+        assert desk.archive(segment, self.NAME) == 0
+        assert desk.archived() == [self.NAME]
+        assert (desk.directory / "wal" / self.NAME).read_bytes() == b"what happened"
+
+
 class TestBaseBackup:
     def test_brings_back_any_moment_since(
         self, desk: Desk, server: EmbeddedPostgres, store: RunningFakeStore
     ) -> None:
         url = server.url(DATABASE)
-        asyncio.run(live(url, store, "ines@example.com"))
         desk.run("base", DATABASE_URL=url)
+        asyncio.run(live(url, store, "ines@example.com"))
+        # The next night.
+        desk.run("base", DATABASE_URL=url)
+        assert len(desk.bases()) == 2
         # What the base backup does not know is in the WAL.
         asyncio.run(live(url, store, "joao@example.com"))
         before = rows(url)
         until = ask(url, "SELECT clock_timestamp()")
         assert isinstance(until, datetime)
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("DELETE FROM customers")
+        run(url, "DELETE FROM customers")
         assert rows(url) != before
-        last = ask(url, "SELECT pg_walfile_name(pg_switch_wal())")
-        archived = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver"
-        wait_for(lambda: str(ask(url, archived)) >= str(last))
+        archive_all(url)
 
-        with restored_server(desk, server, until) as again:
+        with restored_server(desk, server, until, base=desk.bases()[-1]) as again:
             wait_for(lambda: ask(again.url(DATABASE), "SELECT NOT pg_is_in_recovery()"))
             assert rows(again.url(DATABASE)) == before
             assert asyncio.run(signs_in(again.url(DATABASE), "joao@example.com"))
-            with psycopg.connect(again.url(DATABASE), autocommit=True) as connection:
-                ended = connection.execute(block("sessions").encode())
-                assert ended.rowcount == 3
+            assert run(again.url(DATABASE), block("sessions")) == 3
+
+    def test_goes_when_its_time_is_over_with_the_wal_before_the_next(
+        self, desk: Desk, server: EmbeddedPostgres
+    ) -> None:
+        url = server.url(DATABASE)
+        for night in range(3):
+            desk.run("base", DATABASE_URL=url)
+            run(url, f"CREATE TABLE night_{night} ()")
+        until = ask(url, "SELECT clock_timestamp()")
+        assert isinstance(until, datetime)
+        run(url, "DROP TABLE night_2")
+        archive_all(url)
+        bases, archived = desk.bases(), desk.archived()
+        # What a night that was cut short leaves behind.
+        (desk.directory / "base" / f"{bases[0].name}.part").mkdir()
+
+        desk.run("expire", KEEP="3")
+        assert desk.bases() == bases
+        desk.run("expire", KEEP="2")
+        assert desk.bases() == bases[1:]
+        kept = desk.archived()
+        assert kept == archived[-len(kept) :]
+        assert len(kept) < len(archived)
+
+        # From the oldest that was kept to any moment after it.
+        with restored_server(desk, server, until, base=desk.bases()[0]) as again:
+            wait_for(lambda: ask(again.url(DATABASE), "SELECT NOT pg_is_in_recovery()"))
+            assert ask(again.url(DATABASE), "SELECT to_regclass('night_2') IS NOT NULL")

@@ -1,22 +1,11 @@
-"""
-Behind a real PgBouncer in transaction mode, with the configuration that the profile `scale` has.
-
-It comes with the operating system (Debian: pgbouncer); without it these tests are skipped.
-"""
+"""Behind a real PgBouncer in transaction mode, with what the profile `scale` has."""
 
 import asyncio
-import os
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from configparser import RawConfigParser
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 import psycopg
 import pytest
@@ -32,104 +21,27 @@ from app.infra.postgres.migrate import upgrade
 from app.infra.postgres.schema import schema_at_head
 from app.infra.postgres.transaction import Transaction
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
-from app.settings import Settings
-from development.port import free_port
 from tests import make
 from tests.contract import test_favorites, test_jobs, test_products, test_unit_of_work
 from tests.database import PATIENT
 from tests.integration.service.harness import running_service, until
 from tests.integration.service.people import People, employ
+from tests.pooler import FEW, SHIPPED, SHIPPED_MS, Pooler, running_pooler
 
 pytestmark = pytest.mark.postgres
 
-ROOT = Path(__file__).parents[3]
-SHIPPED = ROOT / "development" / "pgbouncer" / "pgbouncer.ini"
-# Debian has it where only root looks.
-PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
-SHIPPED_MS = Settings.model_fields["database_pool_timeout"].default // timedelta(milliseconds=1)
-START_S = 20.0
-FEW = 10
-"""Connections to the server, so few that sessions have to share them."""
+HASTE = timedelta(seconds=1)
+"""What a pooler that is shorter of patience than a migration gives a statement."""
 
-
-class Pooler:
-    """A PgBouncer in front of a server, with what we ship but for names, ports and few places."""
-
-    def __init__(self, directory: Path, server_url: str) -> None:
-        self._server = urlsplit(server_url)
-        self._port = free_port()
-        self._ini = directory / "pgbouncer.ini"
-        self._log = directory / "log"
-        self._process: subprocess.Popen[bytes] | None = None
-        users = directory / "userlist.txt"
-        login = [unquote(part or "") for part in (self._server.username, self._server.password)]
-        users.write_text(" ".join(f'"{part}"' for part in login), encoding="utf-8")
-        self._configure(users)
-
-    def _configure(self, users: Path) -> None:
-        shipped = RawConfigParser(comment_prefixes=(";",))
-        shipped.read(SHIPPED, encoding="utf-8")
-        place = f"host={self._server.hostname} port={self._server.port or 5432}"
-        database = shipped["databases"]["favorites"].replace("host=database port=5432", place)
-        # Any database of the server: each test process has one of its own. And patiently: what a
-        # test shows must not depend on how busy the machine is.
-        shipped["databases"] = {
-            "*": database.replace(f"= {SHIPPED_MS}", f"= {PATIENT // timedelta(milliseconds=1)}")
-        }
-        shipped["pgbouncer"].update(
-            {
-                "listen_addr": "127.0.0.1",
-                "listen_port": str(self._port),
-                "auth_file": str(users),
-                "default_pool_size": str(FEW),
-                "query_wait_timeout": str(round(PATIENT.total_seconds())),
-            }
-        )
-        with self._ini.open("w", encoding="utf-8") as file:
-            shipped.write(file)
-
-    def url(self, database_url: str) -> str:
-        """Return where a database of the server is reached through the pooler."""
-        parts = urlsplit(database_url)
-        login = parts.netloc.rpartition("@")[0]
-        return urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{self._port}"))
-
-    def start(self) -> None:
-        """Start it, and wait until it listens."""
-        assert PGBOUNCER is not None
-        # It refuses to be root.
-        user = ("-u", "nobody") if os.geteuid() == 0 else ()
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - found on the PATH
-                [PGBOUNCER, *user, str(self._ini)], stdout=log, stderr=log
-            )
-        deadline = time.monotonic() + START_S
-        while True:
-            assert self._process.poll() is None, self._log.read_text(encoding="utf-8")
-            try:
-                socket.create_connection(("127.0.0.1", self._port)).close()
-            except ConnectionRefusedError:
-                assert time.monotonic() < deadline, "pgbouncer does not listen"
-            else:
-                return
-
-    def kill(self) -> None:
-        """End it at once, and all connections with it."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+# The number of app/infra/postgres/migration/env.py.
+ADVISORY_LOCK = 7_046_029_254_386_353_131
 
 
 @pytest.fixture(scope="module")
 def pooler(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[Pooler]:
     """Return a running pooler in front of the server of the tests."""
-    if PGBOUNCER is None:
-        pytest.skip("there is no pgbouncer on this machine (Debian: pgbouncer)")
-    pooler = Pooler(tmp_path_factory.mktemp("pgbouncer"), database_url)
-    pooler.start()
-    yield pooler
-    pooler.kill()
+    with running_pooler(tmp_path_factory.mktemp("pgbouncer"), database_url) as pooler:
+        yield pooler
 
 
 @asynccontextmanager
@@ -281,6 +193,32 @@ class TestSessions:
         await asyncio.to_thread(upgrade, pooler.url(url))
         async with engine_behind(pooler, url) as engine:
             assert await schema_at_head(engine)
+
+    async def test_lets_a_migration_wait_for_another(
+        self, database_url: str, new_database: Callable[..., str], tmp_path: Path
+    ) -> None:
+        url = new_database()
+        with running_pooler(tmp_path, database_url, statement_timeout=HASTE) as hasty:
+            first = await psycopg.AsyncConnection.connect(url, autocommit=True)
+            async with first, asyncio.TaskGroup() as tasks:
+                await first.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+                second = tasks.create_task(asyncio.to_thread(upgrade, hasty.url(url)))
+
+                async def waited_for_longer() -> bool:
+                    assert not second.done()
+                    found = await first.execute(
+                        "SELECT FROM pg_stat_activity WHERE wait_event = 'advisory'"
+                        " AND datname = current_database()"
+                        " AND clock_timestamp() - query_start > 2 * %s",
+                        [HASTE],
+                    )
+                    return bool(found.rowcount)
+
+                await until(waited_for_longer, what="a wait beyond the pooler's patience")
+                await first.execute("SELECT pg_advisory_unlock(%s)", [ADVISORY_LOCK])
+        engine = create_engine(url)
+        assert await schema_at_head(engine)
+        await engine.dispose()
 
 
 class TestOutage:

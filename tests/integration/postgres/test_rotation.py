@@ -1,9 +1,14 @@
 """The password of the database is replaced as docs/operations.md says, while the service runs."""
 
 import asyncio
+import os
 import re
+import subprocess
+import tempfile
+import time
 from collections.abc import Generator
 from contextlib import AsyncExitStack
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -16,17 +21,25 @@ from app.infra.postgres.migrate import upgrade
 from development.postgres import EmbeddedPostgres
 from tests.integration.service.harness import settings_of
 from tests.integration.service.people import PASSWORD
+from tests.pooler import Pooler, running_pooler
 
 ROOT = Path(__file__).parents[3]
 DATABASE = "favorites_test"
+WITHIN_S = 20.0
 
 pytestmark = pytest.mark.postgres
 
 
-def second_role() -> str:
-    """Return the documented way to the second role."""
+def block(name: str) -> str:
+    """Return what stands in the documentation under a mark."""
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    (found,) = re.findall(r"<!-- rotation: second-role -->\n```sql\n(.*?)```", text, re.DOTALL)
+    (found,) = re.findall(rf"<!-- rotation: {name} -->\n```\w+\n(.*?)```", text, re.DOTALL)
+    return str(found)
+
+
+def password_in(name: str) -> str:
+    """Return the password that is documented there as an example."""
+    (found,) = re.findall("PASSWORD '(.*?)'", block(name))
     return str(found)
 
 
@@ -41,6 +54,17 @@ def server() -> Generator[EmbeddedPostgres]:
         yield server
 
 
+@pytest.fixture
+def pooler(server: EmbeddedPostgres) -> Generator[Pooler]:
+    """Return a pooler that knows the role `favorites` alone."""
+    # Not pytest's own directory, which nobody but us may enter: what has changed is read there.
+    with tempfile.TemporaryDirectory(prefix="favorites-pooler-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        with running_pooler(directory, url_of(server, "favorites", "first")) as pooler:
+            yield pooler
+
+
 def run(server: EmbeddedPostgres, statement: str) -> None:
     with psycopg.connect(server.url(DATABASE), autocommit=True) as connection:
         connection.execute(statement.encode())
@@ -51,10 +75,10 @@ def url_of(server: EmbeddedPostgres, role: str, password: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{role}:{password}@127.0.0.1:{server.port}"))
 
 
-async def use(url: str, email: str) -> None:
+async def use(url: str, email: str, **settings: str) -> None:
     """Read and write as the service does."""
     readiness = Readiness()
-    async with wire(settings_of(url), readiness=readiness) as use_cases:
+    async with wire(settings_of(url, **settings), readiness=readiness) as use_cases:
         await readiness()
         await use_cases.sign_up(
             name="Inês Conceição", email=email, password=PASSWORD, ip="127.0.0.1"
@@ -62,13 +86,64 @@ async def use(url: str, email: str) -> None:
 
 
 def test_two_roles_use_the_service_side_by_side(server: EmbeddedPostgres) -> None:
-    run(server, second_role())
-    (password,) = re.findall("PASSWORD '(.*?)'", second_role())
-    second = url_of(server, "favorites_2", password)
+    run(server, block("second-role"))
+    second = url_of(server, "favorites_2", password_in("second-role"))
     for number, url in enumerate((url_of(server, "favorites", "first"), second)):
         asyncio.run(use(url, f"ines-{number}@example.com"))
     # Whatever the next migration changes belongs to the owner, whoever runs it.
     upgrade(second)
+
+
+def test_both_roles_use_the_service_through_a_pooler(
+    server: EmbeddedPostgres, pooler: Pooler
+) -> None:
+    emails = (f"ines-{number}@example.com" for number in count())
+
+    def serve(url: str) -> None:
+        asyncio.run(use(pooler.url(url), next(emails), database_transaction_pooler="true"))
+
+    first = url_of(server, "favorites", "first")
+    second = url_of(server, "favorites_2", password_in("second-role"))
+    serve(first)
+    run(server, block("second-role"))
+    with pytest.raises(StorageUnavailable):
+        serve(second)
+
+    tell(pooler, block("second-role-pooler"))
+    wait_until_known(pooler.url(second))
+    # Processes are replaced one after the other.
+    for url in (second, first):
+        serve(url)
+
+    run(server, block("first-role"))
+    tell(pooler, block("first-role-pooler"))
+    again = url_of(server, "favorites", password_in("first-role"))
+    wait_until_known(pooler.url(again))
+    # The next time it is the other way round.
+    for url in (again, second):
+        serve(url)
+
+
+def tell(pooler: Pooler, commands: str) -> None:
+    """Run what is documented for the machine of the pooler."""
+    subprocess.run(  # noqa: S603 - our own documentation
+        ["/bin/sh", "-eu", "-c", commands.replace("/etc/pgbouncer", str(pooler.users.parent))],
+        env={"PATH": os.environ.get("PATH", os.defpath), "PGBOUNCER_PID": str(pooler.pid)},
+        check=True,
+    )
+
+
+def wait_until_known(url: str) -> None:
+    """Wait until the pooler has read anew who there is."""
+    deadline = time.monotonic() + WITHIN_S
+    while True:
+        try:
+            psycopg.connect(url).close()
+        except psycopg.OperationalError:
+            assert time.monotonic() < deadline, "the pooler does not know the role"
+            time.sleep(0.05)
+        else:
+            return
 
 
 def test_a_wrong_password_is_an_outage_that_ends_by_itself(server: EmbeddedPostgres) -> None:

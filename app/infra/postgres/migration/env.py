@@ -27,9 +27,13 @@ def _migrate(connection: Connection) -> None:
         compare_server_default=True,
     )
     with context.begin_transaction():
-        # One after the other, when several are started at once. The lock belongs to the
-        # transaction, so that it holds behind a transaction pooler as well.
+        # All of it belongs to the transaction, so that it holds behind a transaction pooler as
+        # well; that has sessions without our patience.
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '60s'"))
+        # One after the other, when several are started at once: the lock is waited for as long
+        # as is said for locks, however long a statement may take.
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
         # Whoever waits for a table makes everybody else wait behind it.
         connection.execute(text("SET LOCAL lock_timeout = '4s'"))
