@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, Self, cast
 from uuid import uuid4
 
 from fastapi import FastAPI
@@ -76,6 +76,23 @@ TRACES_PATIENCE = timedelta(seconds=2)
 WORKERS_VARIABLE = "FAVORITES_SERVER_PROCESSES"
 
 
+class PoolSizes(NamedTuple):
+    """How the connections of one process are divided: nobody waits for those of another pool."""
+
+    main: int
+    """For units of work."""
+    lookups: int
+    """For statements that requests share."""
+    sign_ins: int
+
+    @classmethod
+    def of(cls, connections: int) -> Self:
+        """Divide so many connections, three at least."""
+        lookups = min(LANES_MOST, connections // 3)
+        sign_ins = max(1, lookups // 2)
+        return cls(main=connections - lookups - sign_ins, lookups=lookups, sign_ins=sign_ins)
+
+
 class Readiness:
     """Whether requests can be served: between the end of wiring and the beginning of the end."""
 
@@ -114,11 +131,10 @@ async def wire(
     clock = partial(datetime.now, UTC)
     keys = _signing_keys(settings)
     catalog_options = _catalog_options(settings)
-    side_by_side = max(1, min(LANES_MOST, settings.database_pool_size // 3))
-    signing_in = max(1, side_by_side // 2)
+    sizes = PoolSizes.of(settings.database_pool_size)
     engine = create_engine(
         database_url(settings),
-        pool_size=max(1, settings.database_pool_size - side_by_side - signing_in),
+        pool_size=sizes.main,
         patience=settings.database_pool_timeout,
         statement_timeout=settings.database_pool_timeout,
         transaction_pooler=settings.database_transaction_pooler,
@@ -135,7 +151,7 @@ async def wire(
         ),
         transaction_pooler=settings.database_transaction_pooler,
     )
-    lanes, entrance = to_lanes(size=side_by_side), to_lanes(size=signing_in)
+    lanes, entrance = to_lanes(size=sizes.lookups), to_lanes(size=sizes.sign_ins)
     lookups = PostgresLookups(lanes, patience=settings.database_pool_timeout)
     additions = PostgresAdditions(lanes, patience=settings.database_pool_timeout)
     sign_ins = PostgresSignIns(entrance, patience=settings.database_pool_timeout)
@@ -165,8 +181,13 @@ async def wire(
         {
             metrics.hashing_queue: lambda: hashing.queue_depth,
             metrics.replica_usable: lambda: float(replica is not None and replica.usable),
-            metrics.connections_in_use: lambda: pool.checkedout() + lanes.in_use + entrance.in_use,
-            metrics.connections_limit: lambda: settings.database_pool_size,
+            # One by one: that a pool has no connection left would not be seen among all.
+            metrics.connections_in_use.labels("main"): pool.checkedout,
+            metrics.connections_in_use.labels("lookups"): lambda: lanes.in_use,
+            metrics.connections_in_use.labels("sign_ins"): lambda: entrance.in_use,
+            metrics.connections_limit.labels("main"): lambda: sizes.main,
+            metrics.connections_limit.labels("lookups"): lambda: sizes.lookups,
+            metrics.connections_limit.labels("sign_ins"): lambda: sizes.sign_ins,
         }
     )
     try:

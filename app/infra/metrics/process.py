@@ -1,7 +1,7 @@
 """All that one process counts."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import cache
@@ -28,13 +28,16 @@ class Metrics:
             registry, "favorites_hashing_queue_depth", "Passwords that wait to be hashed."
         )
         self.connections_in_use = _gauge(
-            registry, "favorites_database_connections_in_use", "Connections that are being used."
+            registry,
+            "favorites_database_connections_in_use",
+            "Connections that are being used.",
+            ["pool"],
         )
         self.replica_usable = _gauge(
             registry, "favorites_database_replica_usable", "Processes that use the read replica."
         )
         self.connections_limit = _gauge(
-            registry, "favorites_database_connections_limit", "Connections there may be."
+            registry, "favorites_database_connections_limit", "Connections there may be.", ["pool"]
         )
 
 
@@ -84,5 +87,5 @@ def process_metrics() -> Metrics:
     return Metrics(REGISTRY)
 
 
-def _gauge(registry: CollectorRegistry, name: str, text: str) -> Gauge:
-    return Gauge(name, text, multiprocess_mode="livesum", registry=registry)
+def _gauge(registry: CollectorRegistry, name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+    return Gauge(name, text, labels, multiprocess_mode="livesum", registry=registry)

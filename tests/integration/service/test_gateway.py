@@ -5,14 +5,16 @@ It comes with the operating system (Debian: nginx); without it these tests are s
 """
 
 import asyncio
+import json
 import os
 import re
 import shutil
 import subprocess
 import time
 from collections.abc import AsyncGenerator, Generator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -28,16 +30,18 @@ FASTER = 4
 """How many times sooner than what is shipped it loses patience with a replica."""
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+PROBLEM = "application/problem+json"
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="there is no nginx")
 
 
 class Replica:
-    """What answers everything with 200, but does not while it is `frozen` or `broken`."""
+    """What gives each the same `answer`, but does not while it is `frozen` or `broken`."""
 
     def __init__(self) -> None:
         self.frozen = False
         self.broken = False
+        self.answer = OK
         self.asked: list[str] = []
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
@@ -63,7 +67,7 @@ class Replica:
                 if self.broken:
                     return
                 if not self.frozen:
-                    writer.write(OK)
+                    writer.write(self.answer)
         except asyncio.IncompleteReadError:
             pass
         finally:
@@ -92,8 +96,10 @@ async def gateway(replicas: list[Replica], tmp_path: Path) -> AsyncGenerator[htt
 
 
 @contextmanager
-def running_nginx(directory: Path, port: int, replica_ports: list[int]) -> Generator[None]:
-    """Run what is shipped, but for names, ports and patience."""
+def running_nginx(
+    directory: Path, port: int, replica_ports: list[int], *, connections: int | None = None
+) -> Generator[None]:
+    """Run what is shipped, but for names, ports and patience, and with few `connections`."""
     assert NGINX is not None
     text = SHIPPED.read_text(encoding="utf-8").replace("/tmp/", f"{directory}/")  # noqa: S108 - its own, in its container
     text = text.replace("listen 8080", f"listen 127.0.0.1:{port}")
@@ -105,6 +111,13 @@ def running_nginx(directory: Path, port: int, replica_ports: list[int]) -> Gener
         text,
     )
     assert patience == 3
+    if connections is not None:
+        # Of one process, since nobody chooses by which of them he is served.
+        text = text.replace("worker_processes 2;", "worker_processes 1;")
+        text, found = re.subn(
+            r"worker_connections \d+;", f"worker_connections {connections};", text
+        )
+        assert found == 1
     configuration = directory / "nginx.conf"
     configuration.write_text(text, encoding="utf-8")
     # As root it would give its processes to somebody who may not look into this directory.
@@ -208,14 +221,120 @@ class TestTheGateway:
     ) -> None:
         answer = await gateway.request("POST", "/x", **request_)  # type: ignore[arg-type]  # one of two
         assert answer.status_code == status
-        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.headers["Content-Type"] == PROBLEM
         assert code == answer.json()["code"]
         assert not [asked for replica in replicas for asked in replica.asked]
+
+    @pytest.mark.parametrize("request_", ["TRACE / HTTP/1.1", "CONNECT / HTTP/1.1"])
+    async def test_refuses_a_method_that_it_does_not_pass_on(
+        self, gateway: httpx2.AsyncClient, request_: str
+    ) -> None:
+        head, problem = await said(gateway, f"{request_}\r\nHost: here\r\n\r\n")
+        assert (head["status"], problem["code"]) == (405, "method_not_allowed")
+        assert head["allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            "POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: gzip\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            "GET / HTTP/2.0\r\nHost: here\r\n\r\n",
+            "GET / HTTP/3.0\r\nHost: here\r\n\r\n",
+            "CONNECT there:443 HTTP/1.1\r\nHost: there:443\r\n\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "no such thing\r\n\r\n",
+        ],
+    )
+    async def test_blames_whoever_does_not_speak_http_1_1_and_not_itself(
+        self, gateway: httpx2.AsyncClient, request_: str
+    ) -> None:
+        head, problem = await said(gateway, request_)
+        assert (head["status"], problem["code"]) == (400, "bad_request")
+
+    async def test_hides_where_it_keeps_its_problems(self, gateway: httpx2.AsyncClient) -> None:
+        head, problem = await said(gateway, "GET /.problems/away HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert (head["status"], problem["code"]) == (404, "route_not_found")
+
+    async def test_says_as_a_problem_that_it_has_no_connection_left(
+        self, replicas: list[Replica], tmp_path: Path
+    ) -> None:
+        ports, port, most = [await replica.start() for replica in replicas], free_port(), 16
+        with running_nginx(tmp_path, port, ports, connections=most):
+            await _listens(port)
+            async with AsyncExitStack() as clients:
+                streams = []
+                for _ in range(2 * most):
+                    reader, writer = await clients.enter_async_context(dialed(port))
+                    streams.append((reader, writer))
+                    # Who says nothing yet would have to make room; half a head need not.
+                    writer.write(b"GET / HTTP/1.1\r\n")
+                # Many are hung up on; the first who is not is to be passed on to a replica.
+                answers = [await completed(*stream) for stream in streams]
+        head, problem = understood(next(filter(None, answers)))
+        assert (head["status"], problem["code"]) == (500, "internal_error")
+        assert head["cache-control"] == "no-store"
+
+    @pytest.mark.parametrize("status", [400, 404, 405, 413, 500, 501, 502, 503, 504, 505])
+    async def test_passes_on_what_a_replica_refuses_as_it_is(
+        self, gateway: httpx2.AsyncClient, replicas: list[Replica], status: int
+    ) -> None:
+        for replica in replicas:
+            replica.answer = b"HTTP/1.1 %d Its Own\r\nContent-Length: 4\r\n\r\nmine" % status
+        answer = await gateway.get("/x")
+        assert (answer.status_code, answer.text) == (status, "mine")
+
+
+@asynccontextmanager
+async def dialed(
+    port: int,
+) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Connect, and hang up without ceremony."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+async def completed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """Say the rest of a request, and return the answer, if there is one."""
+    try:
+        writer.write(b"Host: here\r\nConnection: close\r\n\r\n")
+        return await reader.read()
+    except ConnectionError:
+        return b""
+
+
+async def said(gateway: httpx2.AsyncClient, request: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the head and the problem that are answered to what no client would send."""
+    assert gateway.base_url.port is not None
+    async with dialed(gateway.base_url.port) as (reader, writer):
+        writer.write(request.encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head.lower())
+        assert length is not None
+        return understood(head + await reader.readexactly(int(length[1])))
+
+
+def understood(answer: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the head of an answer and the problem that it is, which agree about it."""
+    lines, _, body = answer.decode().partition("\r\n\r\n")
+    first, *others = lines.split("\r\n")
+    head: dict[str, Any] = {
+        name.lower(): value for name, value in (line.split(": ", 1) for line in others)
+    }
+    head["status"] = int(first.split(" ")[1])
+    assert head["content-type"] == PROBLEM, body
+    problem: dict[str, Any] = json.loads(body)
+    assert set(problem) >= {"type", "title", "status", "code", "request_id"}
+    assert problem["status"] == head["status"]
+    assert problem["request_id"] == head["x-request-id"]
+    return head, problem
 
 
 def assert_unavailable(answer: httpx2.Response) -> None:
     """Assert that it is what the API would say, and says when to come back."""
     assert answer.status_code == 503
-    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["Content-Type"] == PROBLEM
     assert answer.headers["Retry-After"] == "1"
     assert answer.json()["code"] == "unavailable"

@@ -1,5 +1,6 @@
 """What Prometheus reads from the running service."""
 
+import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -7,6 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
+import psycopg
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from development.port import free_port
@@ -25,6 +28,14 @@ async def scrape(port: int) -> dict[str, float]:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def share_of(metrics: dict[str, float], pool: str) -> float:
+    """Return how much of a pool is in use, as the alert reckons it."""
+    in_use, limit = (
+        metrics[f"favorites_database_connections_{name} {pool}"] for name in ("in_use", "limit")
+    )
+    return in_use / limit
 
 
 class TestMetrics:
@@ -52,7 +63,40 @@ class TestMetrics:
             assert metrics[f"{answers} hit"] == READS - 1
             assert metrics["favorites_catalog_calls_total find found"] == 1
             assert metrics["favorites_catalog_breaker_state closed"] == 2
-            assert metrics["favorites_database_connections_limit"] == 2 * 8
+            limit = "favorites_database_connections_limit"
+            pools = {name for name in metrics if name.split(" ")[0] == limit}
+            assert pools == {f"{limit} main", f"{limit} lookups", f"{limit} sign_ins"}
+            assert sum(metrics[pool] for pool in pools) == 2 * 8
+
+    @pytest.mark.parametrize(
+        ("path", "pool"), [("/products?limit={}", "main"), ("/products/{}", "lookups")]
+    )
+    async def test_tell_that_a_pool_has_no_connection_left(
+        self, tmp_path: Path, new_database: Callable[..., str], path: str, pool: str
+    ) -> None:
+        port, url = free_port(), new_database(migrated=True)
+        with running_service(
+            tmp_path, url, METRICS_PORT=str(port), DATABASE_POOL_TIMEOUT="30"
+        ) as service:
+            async with (
+                httpx2.AsyncClient(base_url=service.urls[0], timeout=60) as client,
+                asyncio.TaskGroup() as group,
+            ):
+                with psycopg.connect(url) as connection:
+                    connection.execute("LOCK TABLE products_cache IN ACCESS EXCLUSIVE MODE")
+                    requests: list[asyncio.Task[httpx2.Response]] = []
+
+                    async def used_up() -> dict[str, float]:
+                        # One more each time: those that come together may share a statement.
+                        asked = client.get(path.format(len(requests) % 20 + 1))
+                        requests.append(group.create_task(asked))
+                        metrics = await scrape(port)
+                        return metrics if share_of(metrics, pool) > 0.9 else {}
+
+                    metrics = await until(used_up, what=f"using up {pool}")
+            others = {"main", "lookups", "sign_ins"} - {pool}
+            assert [share_of(metrics, other) for other in others] == [0, 0]
+            assert {request.result().status_code for request in requests} == {200}
 
     async def test_add_up_the_connections_of_all_processes(
         self, tmp_path: Path, new_database: Callable[..., str]

@@ -17,7 +17,7 @@ import os, sys
 from app.infra.metrics.process import process_metrics
 metrics = process_metrics()
 metrics.cache.refused()
-metrics.connections_limit.set(8)
+metrics.connections_limit.labels("main").set(8)
 print(os.getpid(), flush=True)
 sys.stdin.read()
 """
@@ -66,12 +66,12 @@ class TestMetricsEndpoint:
             with begin_counting() as one, begin_counting() as other:
                 counted = scrape(port)
                 assert counted["favorites_cache_answers_total refused"] == 2
-                assert counted["favorites_database_connections_limit"] == 16
+                assert counted["favorites_database_connections_limit main"] == 16
                 other.kill()
                 other.wait()
                 counted = scrape(port)
                 assert counted["favorites_cache_answers_total refused"] == 2
-                assert counted["favorites_database_connections_limit"] == 8
+                assert counted["favorites_database_connections_limit main"] == 8
                 one.kill()
         assert not directory.exists()
         assert DIRECTORY_VARIABLE not in os.environ
