@@ -282,8 +282,8 @@ class Settings(BaseSettings):
     """A read replica for lists; empty: the same as DATABASE_URL."""
     database_read_max_lag: Duration = timedelta(seconds=30)
     """How far the replica may be behind; beyond that DATABASE_URL is asked."""
-    database_pool_size: Annotated[int, Field(ge=3, le=500)] = 10
-    """Connections of each process at the most."""
+    database_pool_size: Annotated[int, Field(ge=1, le=500)] = 10
+    """Connections of each process at the most; it has three in any case."""
     database_pool_timeout: Duration = timedelta(seconds=2)
     """How long a request waits for a connection, or for an answer, before it is answered 503."""
     database_transaction_pooler: bool = False

@@ -87,7 +87,8 @@ class PoolSizes(NamedTuple):
 
     @classmethod
     def of(cls, connections: int) -> Self:
-        """Divide so many connections, three at least."""
+        """Divide so many connections, or three if there are fewer: one for each."""
+        connections = max(connections, len(cls._fields))
         lookups = min(LANES_MOST, connections // 3)
         sign_ins = max(1, lookups // 2)
         return cls(main=connections - lookups - sign_ins, lookups=lookups, sign_ins=sign_ins)

@@ -197,11 +197,6 @@ class TestFaults:
             "REFRESH_LEASE: has to be at least FAKESTORE_TIMEOUT"
         ]
 
-    def test_name_a_pool_that_does_not_suffice_for_its_parts(self, environ: Environ) -> None:
-        assert environ.faults(DATABASE_POOL_SIZE="2") == [
-            "DATABASE_POOL_SIZE: has to be greater than or equal to 3"
-        ]
-
     @pytest.mark.parametrize("url", ["DATABASE_URL", "DATABASE_READ_URL", "REDIS_URL"])
     def test_hold_no_password(self, environ: Environ, url: str) -> None:
         assert "hunter2" not in "".join(environ.faults(**{url: "ftp://u:hunter2@host:x/y"}))
