@@ -18,6 +18,7 @@ from structlog.contextvars import bound_contextvars
 from app.application.tracer import NULL_TRACER, SpanKind, Tracer
 from app.domain.outcome import DomainError, Unavailable
 from app.domain.product import ProductId
+from app.infra.jobs.manager import CollapsingJobManager
 from app.infra.jobs.queue import create_queue
 from app.infra.jobs.retry import Backoff
 
@@ -179,6 +180,7 @@ class JobWorker:
 
     def _app(self) -> procrastinate.App:
         app = create_queue(self._conninfo, pool_size=self._options.concurrency + 2)
+        app.job_manager = CollapsingJobManager(app.connector)
         handlers, options = self._handlers, self._options
 
         @app.task(name="validate_product", queue=CATALOG_QUEUE, retry=Backoff())
