@@ -115,10 +115,12 @@ class JobWorker:
                         await self._stopping.wait()
 
     async def _work(self) -> None:
+        app = self._app()
+        # Also for a worker that never gets to its database: it is to be seen to run nothing.
+        for task in (task for task in app.tasks.values() if task.queue in QUEUES):
+            self._observe.expect(task.name)
         try:
-            async with self._app().open_async() as app:
-                for task in (task for task in app.tasks.values() if task.queue in QUEUES):
-                    self._observe.expect(task.name)
+            async with app.open_async():
                 logger.info("worker_started")
                 await app.run_worker_async(
                     concurrency=self._options.concurrency,
