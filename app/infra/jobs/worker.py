@@ -131,7 +131,8 @@ class JobWorker:
         for task in (task for task in app.tasks.values() if task.queue in QUEUES):
             self._observe.expect(task.name)
         try:
-            async with app.open_async():
+            try:
+                await app.open_async()
                 logger.info("worker_started")
                 await app.run_worker_async(
                     concurrency=self._options.concurrency,
@@ -143,6 +144,10 @@ class JobWorker:
                     install_signal_handlers=False,
                     worker_middleware=[self._trace, self._tell],
                 )
+            finally:
+                # Also when asked to stop while it connects: nobody else ends the pool's tasks,
+                # and those wait for an answer that may never come.
+                await app.close_async()
             logger.warning("worker_lost_database")
         except (exceptions.ConnectorException, psycopg.Error, OSError) as error:
             logger.warning("worker_lost_database", extra={"reason": type(error).__name__})

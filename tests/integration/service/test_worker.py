@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Generator
@@ -191,6 +192,16 @@ async def test_a_worker_that_is_asked_to_stop_finishes_its_job(
     # Leaving has sent SIGTERM and seen exit status 0.
     assert (await _favorite(customer, product_id))["status"] == "available"
     assert _jobs(service, product_id) == []
+
+
+async def test_a_worker_that_is_asked_to_stop_while_it_connects_stops(service: Service) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing"
+        with worker(service, DATABASE_URL=url):
+            connection, _ = await asyncio.to_thread(silent.accept)
+        # Leaving has sent SIGTERM and seen exit status 0.
+        connection.close()
 
 
 class TestHealth:
