@@ -40,7 +40,7 @@ from app.infra.metrics.endpoint import MetricsError, metrics_endpoint
 from app.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
-    from app.infra.jobs.queue import JobDesk, JobView
+    from app.infra.jobs.queue import JobDesk, JobView, Retried
 
 T = TypeVar("T")
 
@@ -212,6 +212,8 @@ def retry_jobs(
     """
     Run failed jobs again, as soon as a worker is free.
 
+    One whose work another job waits to do already is removed instead.
+
     Examples:
 
     * `python -m app jobs retry 42`
@@ -221,13 +223,13 @@ def retry_jobs(
     if (job_id is None) is not all_failed:
         _fail("Give either the id of a job or --all", status=USAGE)
 
-    async def retry(desk: "JobDesk") -> int:
-        if job_id is None:
-            return await desk.retry_all()
-        await desk.retry(job_id)
-        return 1
+    async def retry(desk: "JobDesk") -> "Retried":
+        return await (desk.retry_all() if job_id is None else desk.retry(job_id))
 
-    typer.echo(f"To be run again: {_at_desk(retry)}")
+    retried = _at_desk(retry)
+    typer.echo(f"To be run again: {retried.again}")
+    if retried.superseded:
+        typer.echo(f"Removed, as another job that waits does the same: {retried.superseded}")
 
 
 @app.command("create-admin")

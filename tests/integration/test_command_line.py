@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 from typer.testing import CliRunner
 
@@ -159,3 +160,19 @@ class TestJobs:
         done = command("jobs", "retry", "999999")
         assert done.returncode == 1
         assert len(done.stderr.splitlines()) == 1
+
+    @pytest.mark.usefixtures("postgres_engine")  # empties the database afterwards
+    def test_tell_which_were_superseded(self, command: CommandLine, database_url: str) -> None:
+        with psycopg.connect(database_url) as connection:
+            connection.execute("""
+                INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock, status)
+                SELECT 'catalog', 'validate_product', 'validate_product:' || product, 'failed'
+                FROM unnest(ARRAY[1, 1, 2]) AS product
+            """)
+        done = command("jobs", "retry", "--all")
+        assert done.returncode == 0
+        assert done.stdout.decode().splitlines() == [
+            "To be run again: 2",
+            "Removed, as another job that waits does the same: 1",
+        ]
+        assert command("jobs", "retry", "--all").stdout == b"To be run again: 0\n"

@@ -18,6 +18,7 @@ from structlog.contextvars import bound_contextvars
 from app.application.tracer import NULL_TRACER, SpanKind, Tracer
 from app.domain.outcome import DomainError, Unavailable
 from app.domain.product import ProductId
+from app.infra.jobs.manager import WorkerJobManager
 from app.infra.jobs.queue import create_queue
 from app.infra.jobs.retry import Backoff
 
@@ -56,7 +57,17 @@ class WorkerOptions:
 
 
 class JobObserver(Protocol):
-    """Hears of each run of a job when it has ended; must not block and must not raise."""
+    """
+    Hears of each run of a job when it has ended, and that the worker lives.
+
+    It must not block and must not raise.
+    """
+
+    def expect_beats(self, lease: timedelta) -> None:
+        """Hear that a worker begins, which is taken for dead if it does not beat for a lease."""
+
+    def beat(self) -> None:
+        """Hear that the worker has told the database that it lives."""
 
     def expect(self, task: str) -> None:
         """Hear of a task of which there may be runs."""
@@ -104,6 +115,7 @@ class JobWorker:
 
     async def run(self) -> None:
         """Work until `stop`; while the database is away, wait for it."""
+        self._observe.expect_beats(self._options.lease)
         while not self._stopping.is_set():
             self._run = asyncio.create_task(self._work(), name="job-worker")
             with suppress(asyncio.CancelledError):
@@ -114,10 +126,13 @@ class JobWorker:
                         await self._stopping.wait()
 
     async def _work(self) -> None:
+        app = self._app()
+        # Also for a worker that never gets to its database: it is to be seen to run nothing.
+        for task in (task for task in app.tasks.values() if task.queue in QUEUES):
+            self._observe.expect(task.name)
         try:
-            async with self._app().open_async() as app:
-                for task in (task for task in app.tasks.values() if task.queue in QUEUES):
-                    self._observe.expect(task.name)
+            try:
+                await app.open_async()
                 logger.info("worker_started")
                 await app.run_worker_async(
                     concurrency=self._options.concurrency,
@@ -129,6 +144,10 @@ class JobWorker:
                     install_signal_handlers=False,
                     worker_middleware=[self._trace, self._tell],
                 )
+            finally:
+                # Also when asked to stop while it connects: nobody else ends the pool's tasks,
+                # and those wait for an answer that may never come.
+                await app.close_async()
             logger.warning("worker_lost_database")
         except (exceptions.ConnectorException, psycopg.Error, OSError) as error:
             logger.warning("worker_lost_database", extra={"reason": type(error).__name__})
@@ -179,6 +198,7 @@ class JobWorker:
 
     def _app(self) -> procrastinate.App:
         app = create_queue(self._conninfo, pool_size=self._options.concurrency + 2)
+        app.job_manager = WorkerJobManager(app.connector, beat=self._observe.beat)
         handlers, options = self._handlers, self._options
 
         @app.task(name="validate_product", queue=CATALOG_QUEUE, retry=Backoff())

@@ -1,6 +1,9 @@
 """What is counted about connections, requests and jobs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from math import inf
+from time import monotonic
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -115,9 +118,15 @@ class ConnectionMetrics:
 
 
 class JobMetrics:
-    """Counts runs of jobs, and dead letters; one that is tried again is a run each time."""
+    """
+    Counts runs of jobs, and dead letters; one that is tried again is a run each time.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    Tells, too, for how long the worker has been silent.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry, *, clock: Callable[[], float] = monotonic
+    ) -> None:
         self._runs = Counter(
             "favorites_job_runs",
             "Runs of jobs, by task and by whether they succeeded.",
@@ -137,6 +146,30 @@ class JobMetrics:
             ["task"],
             registry=registry,
         )
+        self._silence = Gauge(
+            "favorites_worker_silence_seconds",
+            "Time since the worker told the database that it lives; infinite if it never did.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self._lease = Gauge(
+            "favorites_worker_lease_seconds",
+            "Silence for which a worker is taken for dead; 0 in what is no worker.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self._clock = clock
+        self._beaten_at = -inf
+
+    def expect_beats(self, lease: timedelta) -> None:
+        """Begin to tell for how long the worker has been silent."""
+        self._lease.set(lease.total_seconds())
+        # By whoever reads it, in a thread of its own: an event loop that hangs would not say so.
+        self._silence.set_function(lambda: self._clock() - self._beaten_at)
+
+    def beat(self) -> None:
+        """Hear that the worker has told the database that it lives."""
+        self._beaten_at = self._clock()
 
     def expect(self, task: str) -> None:
         """Begin the series of a task: with its first run `rate` would not see that one."""

@@ -1,15 +1,19 @@
-"""What docs/operations.md tells people to ask the database."""
+"""What docs/operations.md tells people to ask the database, and what it says of the queue."""
 
+import asyncio
 import re
 from pathlib import Path
 
 import psycopg
 import pytest
+from prometheus_client import CollectorRegistry
 
-PAGE = Path(__file__).parents[3] / "docs" / "operations.md"
-LOOKS = re.findall(
-    r"<!-- look: (\w+) -->\n```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
-)
+from app.infra.jobs.worker import JobHandlers, JobWorker, WorkerOptions
+from app.infra.metrics.work import JobMetrics
+from tests.integration.service.harness import until
+
+PAGE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
+LOOKS = re.findall(r"<!-- look: (\w+) -->\n```sql\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.parametrize(
@@ -21,3 +25,41 @@ def test_every_look_can_be_taken(database_url: str, statements: str) -> None:
         with psycopg.connect(database_url) as connection:
             found = connection.execute(statement.encode())
             assert found.description
+
+
+async def test_every_job_is_named() -> None:
+    async def nothing(*_: object) -> None:
+        pass
+
+    registry = CollectorRegistry()
+    worker = JobWorker(
+        "postgresql://nobody@127.0.0.1:1/nothing",
+        JobHandlers(
+            validate_product=nothing,
+            refresh_favorited=nothing,
+            reconcile_popularity=nothing,
+            purge=nothing,
+        ),
+        WorkerOptions(),
+        observe=JobMetrics(registry),
+    )
+
+    async def told() -> set[str]:
+        return _tasks(registry)
+
+    run = asyncio.create_task(worker.run())
+    # That is when it begins to tell of them, database or none.
+    await until(told, what="the series of the jobs")
+    worker.stop()
+    await run
+    (table,) = re.findall(r"^\| job \|.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == await told()
+
+
+def _tasks(registry: CollectorRegistry) -> set[str]:
+    return {
+        sample.labels["task"]
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.name == "favorites_job_runs_total"
+    }

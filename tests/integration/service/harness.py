@@ -254,16 +254,7 @@ def running_service(
     On leaving everything is stopped, and has to end with status 0 and without an error of our own
     in its log.
     """
-    host = Host(
-        directory=directory,
-        environment={
-            "PATH": os.environ.get("PATH", os.defpath),
-            "PYTHONPATH": str(ROOT),
-            "DATABASE_URL": database_url,
-            **SETTINGS,
-            **settings,
-        },
-    )
+    host = Host(directory=directory, environment={**environment(database_url), **settings})
     with ExitStack() as stack:
         store = stack.enter_context(fake_store(host))
         host.environment["FAKESTORE_URL"] = store.url
@@ -286,6 +277,16 @@ def running_service(
     ]
     if faults:
         raise Failed(f"The log has {len(faults)} errors, the first of them:\n{faults[0]}")
+
+
+def environment(database_url: str) -> dict[str, str]:
+    """Return what each program of the service gets."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "PYTHONPATH": str(ROOT),
+        "DATABASE_URL": database_url,
+        **SETTINGS,
+    }
 
 
 def await_answer(url: str, program: Program) -> None:

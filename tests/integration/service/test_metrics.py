@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from development.port import free_port
-from tests.integration.service.harness import running_service, until
+from tests.integration.service.harness import Host, environment, running_service, until
 
 READS = 60
 
@@ -156,3 +156,21 @@ class TestMetrics:
                 return metrics.get("favorites_job_runs_total ok retry_stalled", 0) > 0
 
             await until(has_run, what="a job")
+
+    async def test_tell_of_a_worker_that_never_reached_its_database(self, tmp_path: Path) -> None:
+        # Without the series `JobsStand` has nothing to look at: no rate is not a rate of 0.
+        port = free_port()
+        nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
+        host = Host(directory=tmp_path, environment=environment(nowhere))
+        with host.running("-m", "app", "worker", METRICS_PORT=str(port)) as worker:
+
+            async def begun() -> dict[str, float]:
+                worker.check()
+                try:
+                    metrics = await scrape(port)
+                except httpx2.ConnectError:
+                    return {}
+                return metrics if "favorites_job_runs_total ok retry_stalled" in metrics else {}
+
+            metrics = await until(begun, what="the beginning of the series")
+            assert metrics["favorites_job_runs_total ok retry_stalled"] == 0

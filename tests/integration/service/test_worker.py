@@ -1,14 +1,24 @@
 """The worker: favorites that wait for the catalog get their answer, whatever is killed."""
 
 import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from textwrap import dedent
 from typing import Any
 
+import httpx2
+import psycopg
 import pytest
 
+from development.port import free_port
 from development.postgres import EmbeddedPostgres, StopMode
-from tests.integration.service.harness import Program, Service, until
+from tests.integration.service.harness import ROOT, Program, Service, until
 from tests.integration.service.people import Customer, People, employ
 
 
@@ -17,6 +27,35 @@ def worker(service: Service, **settings: str) -> Generator[Program]:
     """Run a worker beside the API."""
     with service.host.running("-m", "app", "worker", **settings) as program:
         yield program
+
+
+# What docker-compose.yaml asks a worker, in the worker's container.
+CHECK = re.compile(
+    r"^  worker:.*?^    healthcheck:.*?^ +- -c\n +- \|\n(.*?)^ +interval:",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+async def healthy(port: int) -> bool:
+    """Run the worker's check of docker-compose.yaml, for one with its metrics on a port."""
+    compose = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
+    (check,) = CHECK.findall(compose)
+    assert check.count(":9100/") == 1
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", dedent(check).replace(":9100/", f":{port}/")],
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+@contextmanager
+def lock(service: Service, table: str) -> Generator[None]:
+    """Let nobody write to a table."""
+    with psycopg.connect(service.database_url) as connection:
+        connection.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE".encode())
+        yield
 
 
 @pytest.fixture
@@ -153,3 +192,75 @@ async def test_a_worker_that_is_asked_to_stop_finishes_its_job(
     # Leaving has sent SIGTERM and seen exit status 0.
     assert (await _favorite(customer, product_id))["status"] == "available"
     assert _jobs(service, product_id) == []
+
+
+async def test_a_worker_that_is_asked_to_stop_while_it_connects_stops(service: Service) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing"
+        with worker(service, DATABASE_URL=url):
+            connection, _ = await asyncio.to_thread(silent.accept)
+        # Leaving has sent SIGTERM and seen exit status 0.
+        connection.close()
+
+
+class TestHealth:
+    async def test_is_that_of_this_worker_alone(self, service: Service) -> None:
+        first, second = free_port(), free_port()
+        with (
+            worker(service, METRICS_PORT=str(first)) as stopped,
+            worker(service, METRICS_PORT=str(second)),
+        ):
+            await until(lambda: healthy(first), what="the first beat")
+            await until(lambda: healthy(second), what="the first beat of the other one")
+            os.kill(stopped.child.pid, signal.SIGSTOP)
+            try:
+                assert not await healthy(first)
+                assert await healthy(second)
+            finally:
+                os.kill(stopped.child.pid, signal.SIGCONT)
+            await until(lambda: healthy(first), what="going on")
+
+    async def test_ends_when_the_database_is_not_told_any_more(self, service: Service) -> None:
+        port = free_port()
+        with worker(service, METRICS_PORT=str(port), WORKER_LEASE="1"):
+            await until(lambda: healthy(port), what="the first beat")
+
+            async def unhealthy() -> bool:
+                return not await healthy(port)
+
+            with lock(service, "procrastinate_workers"):
+                await until(unhealthy, what="noticing it")
+            await until(lambda: healthy(port), what="going on")
+
+    async def test_does_not_begin_before_the_database_was_told(self, service: Service) -> None:
+        port = free_port()
+        nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
+        with worker(service, METRICS_PORT=str(port), DATABASE_URL=nowhere) as program:
+
+            async def begun() -> bool:
+                program.check()
+                with suppress(httpx2.ConnectError):
+                    told = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+                    return "favorites_worker_silence_seconds +Inf" in told
+                return False
+
+            await until(begun, what="the beginning of its work")
+            assert not await healthy(port)
+
+    async def test_does_not_end_in_a_long_job(self, service: Service, customer: Customer) -> None:
+        product_id, port = service.store.new_product(), free_port()
+        service.store.misbehave(status=503, product_ids=[product_id])
+        answer = await customer.client.put(f"/customers/me/favorites/{product_id}")
+        assert answer.status_code == 202, answer.text
+        # Longer than it may be silent, which are two leases.
+        service.store.misbehave(delay=7, product_ids=[product_id])
+        slow = {"FAKESTORE_TIMEOUT": "20", "REFRESH_LEASE": "30", "WORKER_LEASE": "2"}
+        with worker(service, METRICS_PORT=str(port), **slow):
+            await _begun(service, product_id)
+            looks = 0
+            while _jobs(service, product_id):
+                assert await healthy(port)
+                looks += 1
+            assert looks
+        assert (await _favorite(customer, product_id))["status"] == "available"

@@ -1,7 +1,11 @@
+from functools import partial
+from math import inf
+
 import pytest
 from prometheus_client import CollectorRegistry
 
 from app.infra.metrics.work import ConnectionMetrics, JobMetrics, RequestMetrics
+from tests import make
 
 
 @pytest.fixture
@@ -141,3 +145,20 @@ class TestJobMetrics:
         task = {"task": "purge"}
         assert registry.get_sample_value("favorites_job_duration_seconds_count", task) == 0
         assert registry.get_sample_value("favorites_job_dead_letters_total", task) == 0
+
+    def test_tell_for_how_long_the_worker_has_been_silent(
+        self, registry: CollectorRegistry
+    ) -> None:
+        seconds = 1000.0
+        metrics = JobMetrics(registry, clock=lambda: seconds)
+        silence = partial(registry.get_sample_value, "favorites_worker_silence_seconds")
+        metrics.expect_beats(15 * make.SECOND)
+        assert registry.get_sample_value("favorites_worker_lease_seconds") == 15
+        assert silence() == inf
+        metrics.beat()
+        assert silence() == 0
+        # Also if nothing of the worker runs any more.
+        seconds += 40
+        assert silence() == 40
+        metrics.beat()
+        assert silence() == 0
