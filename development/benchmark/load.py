@@ -11,11 +11,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from development.plot import quantile
 
 TIMEOUT_S = 10
+
+Pausing: TypeAlias = Literal["each", "all"]
+"""
+Who pauses: each connection for itself, by chance, so that requests come as those of many strangers
+do (a Poisson process); or all of them together, so that one comes after the other, evenly.
+"""
 
 _SCRIPT = Path(__file__).with_name("wrk.lua")
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
@@ -77,17 +83,33 @@ class Load:
         """Some of the requests."""
         return self._requests[:200]
 
-    def run(self, *, seconds: float, connections: int, pause_ms: float = 0.0) -> Measurement:
+    def run(
+        self,
+        *,
+        seconds: float,
+        connections: int,
+        pause_ms: float = 0.0,
+        pausing: Pausing = "each",
+    ) -> Measurement:
         """
-        Keep every connection busy, or let it pause before each request.
+        Keep every connection busy, or let them pause before requests.
 
         :raises LoadError: if nothing was measured
         """
-        return self.start(seconds=seconds, connections=connections, pause_ms=pause_ms).wait()
+        return self.start(
+            seconds=seconds, connections=connections, pause_ms=pause_ms, pausing=pausing
+        ).wait()
 
-    def start(self, *, seconds: float, connections: int, pause_ms: float = 0.0) -> "Running":
+    def start(
+        self,
+        *,
+        seconds: float,
+        connections: int,
+        pause_ms: float = 0.0,
+        pausing: Pausing = "each",
+    ) -> "Running":
         """Begin to make load, in a process of its own."""
-        settings = [str(self._file), f"{pause_ms:g}"]
+        settings = [str(self._file), f"{pause_ms:g}", pausing]
         if driver() == "wrk":
             # wrk counts in whole seconds; one thread, as it shares the cores with what it drives.
             command = [
@@ -137,9 +159,11 @@ class Running:
 class _Driver:
     """Sends requests over several connections, as wrk does; slower, but everywhere at hand."""
 
-    def __init__(self, requests: Sequence[bytes], *, pause_s: float) -> None:
+    def __init__(self, requests: Sequence[bytes], *, pause_s: float, pausing: Pausing) -> None:
         self._requests = requests
         self._pause_s = pause_s
+        self._pausing = pausing
+        self._turn = 0.0
         self._next = 0
         self._latencies: list[float] = []
         self._refused = 0
@@ -176,7 +200,7 @@ class _Driver:
     ) -> None:
         while (now := time.perf_counter()) < until:
             if self._pause_s:
-                await asyncio.sleep(random.expovariate(1 / self._pause_s))
+                await asyncio.sleep(self._pause(now))
                 now = time.perf_counter()
             self._next = (self._next + 1) % len(self._requests)
             writer.write(self._requests[self._next])
@@ -186,15 +210,24 @@ class _Driver:
             self._latencies.append(time.perf_counter() - now)
             self._refused += head[9:10] in b"45"
 
+    def _pause(self, now: float) -> float:
+        if self._pausing == "each":
+            return random.expovariate(1 / self._pause_s)
+        # What could not be sent in time is not sent all at once.
+        self._turn = max(self._turn + self._pause_s, now)
+        return self._turn - now
+
 
 def main(arguments: Sequence[str]) -> None:
     """Make load by our own driver, and tell what it saw as wrk's script does."""
-    port, connections, seconds, file, pause_ms = arguments
+    port, connections, seconds, file, pause_ms, pausing = arguments
     requests = Path(file).read_bytes().split(b"\0")[:-1]
     measured: Any = asyncio.run(
-        _Driver(requests, pause_s=float(pause_ms) / 1000).run(
-            int(port), connections=int(connections), seconds=float(seconds)
-        )
+        _Driver(
+            requests,
+            pause_s=float(pause_ms) / 1000,
+            pausing="each" if pausing == "each" else "all",
+        ).run(int(port), connections=int(connections), seconds=float(seconds))
     )
     sys.stdout.write(f"\nRESULT {json.dumps(asdict(measured))}\n")
 

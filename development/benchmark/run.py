@@ -12,7 +12,7 @@ from typing import Any
 
 from app.infra.security.hashing_executor import hashing_cores
 from development.benchmark.data import remove_added
-from development.benchmark.load import Load, driver
+from development.benchmark.load import Load, Pausing, driver
 from development.benchmark.noise import Spread
 from development.benchmark.scenario import (
     CONNECTIONS,
@@ -61,7 +61,9 @@ class Plan:
             starts=1,
             quiet_s=2.0,
             warm_up=False,
-            leave_out=frozenset({"sign_in", "sign_in_one_core", "half_load", "storm"}),
+            leave_out=frozenset(
+                {"sign_in", "sign_in_one_core", "half_load", "half_load_of_strangers", "storm"}
+            ),
         )
 
     @classmethod
@@ -81,7 +83,8 @@ def run(stage: Stage, plan: Plan, *, only: Sequence[str] = ()) -> Json:
         "sign_in": lambda: _sign_in(stage, plan, stage.service, cores=hashing_cores()),
         "sign_in_one_core": lambda: _sign_in_one_core(stage, plan),
         "unchanged": lambda: _unchanged(stage, plan),
-        "half_load": lambda: _half_load(stage, plan),
+        "half_load": lambda: _half_load(stage, plan, pausing="all"),
+        "half_load_of_strangers": lambda: _half_load(stage, plan, pausing="each"),
         "storm": lambda: _storm(stage, plan),
         "start": lambda: _start(stage, plan),
     }
@@ -214,7 +217,7 @@ def _unchanged(stage: Stage, plan: Plan) -> Json:
     return {"title": "An unchanged list (304), to one in full", "target": 1.5, **_as_json(rounds)}
 
 
-def _half_load(stage: Stage, plan: Plan) -> Json:
+def _half_load(stage: Stage, plan: Plan, *, pausing: Pausing) -> Json:
     """
     Ask for lists at half the rate that a server can do; how much slower are the slowest?
 
@@ -228,10 +231,11 @@ def _half_load(stage: Stage, plan: Plan) -> Json:
     rounds: dict[str, list[Json]] = {side: [] for side in loads}
     for _ in range(plan.rounds):
         for side, load in loads.items():
-            rounds[side].append(_at_half_load(load, plan))
+            rounds[side].append(_at_half_load(load, plan, pausing=pausing))
     ratios = {side: [each["ratio"] for each in done] for side, done in rounds.items()}
+    how = {"all": "one after the other", "each": "as many strangers ask"}[pausing]
     return {
-        "title": "p99 to p50 of lists at half load",
+        "title": f"p99 to p50 of lists at half load, {how}",
         "at_most": 3.0,
         "rounds": rounds,
         "ratio": ratios["service"],
@@ -239,13 +243,15 @@ def _half_load(stage: Stage, plan: Plan) -> Json:
     }
 
 
-def _at_half_load(load: Load, plan: Plan) -> Json:
+def _at_half_load(load: Load, plan: Plan, *, pausing: Pausing) -> Json:
     most = load.run(seconds=plan.seconds, connections=CONNECTIONS).rate
     connections = CONNECTIONS * 2
+    of_all_ms = 1000 / (most / 2)
     measured = load.run(
         seconds=plan.seconds * 2,
         connections=connections,
-        pause_ms=connections / (most / 2) * 1000,
+        pause_ms=of_all_ms if pausing == "all" else of_all_ms * connections,
+        pausing=pausing,
     )
     return {
         "share": round(measured.rate / most, 3),

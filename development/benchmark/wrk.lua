@@ -1,7 +1,20 @@
 -- Sends prepared requests in turn (a file of requests, each ended by a zero byte), and tells what
--- was measured as one line of JSON. With a second argument each connection pauses before a
--- request, by as many milliseconds on average.
+-- was measured as one line of JSON. The second argument is a pause in milliseconds, 0 for none; the
+-- third says of what: "each" connection pauses before a request, so long on average, so that requests
+-- come as those of many strangers do; "all" of them together, so that one comes after the other.
+local ffi = require("ffi")
+ffi.cdef[[
+   typedef struct { long seconds; long nanoseconds; } timespec;
+   int clock_gettime(int clock, timespec *now);
+]]
+local MONOTONIC = 1
 local requests, position = {}, 0
+
+local function now_ms()
+   local now = ffi.new("timespec")
+   ffi.C.clock_gettime(MONOTONIC, now)
+   return tonumber(now.seconds) * 1e3 + tonumber(now.nanoseconds) / 1e6
+end
 
 function init(arguments)
    local file = assert(io.open(arguments[1], "rb"))
@@ -9,10 +22,17 @@ function init(arguments)
       requests[#requests + 1] = request
    end
    file:close()
-   local pause = tonumber(arguments[2] or "0")
-   if pause > 0 then
+   local pause, turn = tonumber(arguments[2]), 0
+   if pause > 0 and arguments[3] == "each" then
       math.randomseed(7)
       delay = function() return math.floor(-pause * math.log(1 - math.random()) + 0.5) end
+   elseif pause > 0 then
+      delay = function()
+         local now = now_ms()
+         -- What could not be sent in time is not sent all at once.
+         turn = math.max(turn + pause, now)
+         return math.floor(turn - now + 0.5)
+      end
    end
 end
 

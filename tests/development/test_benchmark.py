@@ -1,12 +1,16 @@
 import xml.etree.ElementTree as ET
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
+from development.benchmark import load
 from development.benchmark.growth import as_table as growth_table
 from development.benchmark.growth_plot import draw as draw_growth
-from development.benchmark.load import request
+from development.benchmark.load import Load, Pausing, driver, request
 from development.benchmark.noise import Spread, chance, compared
 from development.benchmark.report import as_changes, as_table, changes, draw, update_page
 from development.benchmark.run import load_result
@@ -190,3 +194,42 @@ class TestRequest:
             b"PUT /x HTTP/1.1\r\nHost: localhost\r\nA: b\r\n"
             b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
         )
+
+
+class Empty(BaseHTTPRequestHandler):
+    """Answers everything with nothing, on a connection that stays."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    @override
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class TestLoad:
+    @pytest.mark.parametrize("wrk", [False, True])
+    @pytest.mark.parametrize("pausing", ["each", "all"])
+    def test_pauses(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pausing: Pausing, *, wrk: bool
+    ) -> None:
+        if wrk and driver() != "wrk":
+            pytest.skip("wrk is not installed")
+        monkeypatch.setattr(load, "driver", lambda: "wrk" if wrk else "asyncio")
+        with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
+            thread = Thread(target=server.serve_forever)
+            thread.start()
+            try:
+                many = Load(server.server_port, [request("GET", "/")], tmp_path, "many")
+                pause_ms = 50.0 if pausing == "all" else 200.0
+                measured = many.run(seconds=1, connections=4, pause_ms=pause_ms, pausing=pausing)
+            finally:
+                server.shutdown()
+                thread.join()
+        assert (measured.refused, measured.broken) == (0, 0)
+        # Twenty, as it were; without a pause it is hundreds.
+        assert 0 < measured.requests < 60
