@@ -7,7 +7,7 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -27,6 +27,7 @@ from app.infra.http.connection import (
 from app.infra.http.cut_off import CutOff
 from app.infra.http.middleware.security_headers import security_headers
 from app.infra.http.server import ServerConfig
+from tests.raw_connection import connected
 
 Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -116,20 +117,6 @@ async def port(state: Connections, observed: Observed, app: ASGIApp) -> AsyncGen
         connection.transport.abort()
     server.close()
     await server.wait_closed()
-
-
-@asynccontextmanager
-async def connected(
-    port: int,
-) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Connect, and hang up without ceremony."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        yield reader, writer
-    finally:
-        writer.transport.abort()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
 
 
 async def exchange(port: int, *parts: bytes) -> bytes:

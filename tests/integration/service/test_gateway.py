@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import AsyncGenerator, Generator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import pytest
 import pytest_asyncio
 
 from development.port import free_port
+from tests.raw_connection import connected
 
 SHIPPED = Path(__file__).parents[3] / "development" / "nginx" / "nginx.conf"
 # Debian has it where only root looks.
@@ -264,7 +265,7 @@ class TestTheGateway:
             async with AsyncExitStack() as clients:
                 streams = []
                 for _ in range(2 * most):
-                    reader, writer = await clients.enter_async_context(dialed(port))
+                    reader, writer = await clients.enter_async_context(connected(port))
                     streams.append((reader, writer))
                     # Who says nothing yet would have to make room; half a head need not.
                     writer.write(b"GET / HTTP/1.1\r\n")
@@ -284,18 +285,6 @@ class TestTheGateway:
         assert (answer.status_code, answer.text) == (status, "mine")
 
 
-@asynccontextmanager
-async def dialed(
-    port: int,
-) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Connect, and hang up without ceremony."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        yield reader, writer
-    finally:
-        writer.transport.abort()
-
-
 async def completed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
     """Say the rest of a request, and return the answer, if there is one."""
     try:
@@ -308,7 +297,7 @@ async def completed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 async def said(gateway: httpx2.AsyncClient, request: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the head and the problem that are answered to what no client would send."""
     assert gateway.base_url.port is not None
-    async with dialed(gateway.base_url.port) as (reader, writer):
+    async with connected(gateway.base_url.port) as (reader, writer):
         writer.write(request.encode())
         head = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head.lower())
