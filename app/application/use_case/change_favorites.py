@@ -3,6 +3,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from app.application.existence import existing_customer
 from app.application.gateway import Clock
 from app.application.product_reader import ProductReader, ProductsRead
 from app.domain.customer import CustomerId
@@ -128,8 +129,7 @@ class ChangeFavorites:
         named = {*add, *remove}
         results: dict[ProductId, BatchResult] = {}
         async with self.uow() as work:
-            if await work.customers.get(customer_id) is None:
-                raise CustomerNotFound("There is no such customer")
+            await existing_customer(work, customer_id)
             present = await work.favorites.contains(customer_id, named)
             size = await work.favorites.count(customer_id)
             pending = await work.favorites.count_pending(customer_id)

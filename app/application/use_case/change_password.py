@@ -1,6 +1,7 @@
 import logging
 from dataclasses import dataclass
 
+from app.application.existence import existing_customer
 from app.application.gateway import Clock, PasswordHasher
 from app.application.throttle import given_back_if_busy, take_attempts
 from app.domain.access import CustomerPrincipal
@@ -35,9 +36,7 @@ class ChangePassword:
         :raises CustomerNotFound: if the account has gone meanwhile
         """
         async with self.uow() as work:
-            customer = await work.customers.get(principal.customer_id)
-        if customer is None:
-            raise CustomerNotFound("There is no such customer")
+            customer = await existing_customer(work, principal.customer_id)
         chosen = Password.chosen(new_password, email=customer.email, common=self.common_passwords)
         attempts = await take_attempts(
             self.uow,
@@ -54,13 +53,13 @@ class ChangePassword:
             password_hash = await self.hasher.hash(chosen)
         now = self.clock()
         async with self.uow() as work:
-            customer = await work.customers.lock(principal.customer_id)
-            if customer is None:
+            current = await work.customers.lock(principal.customer_id)
+            if current is None:
                 raise CustomerNotFound("There is no such customer")
-            if customer.password_hash != known:
+            if current.password_hash != known:
                 # Somebody else changed it while we compared with the old one.
                 raise WrongPassword("The current password is wrong")
-            await work.customers.save(customer.with_password(password_hash, now=now))
+            await work.customers.save(current.with_password(password_hash, now=now))
             await work.sessions.end_all(principal.customer_id, now=now, keep=principal.session_id)
             for attempt in attempts:
                 await work.throttles.give_back(attempt)

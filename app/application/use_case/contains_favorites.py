@@ -1,9 +1,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from app.application.existence import existing_customer
 from app.domain.customer import CustomerId
 from app.domain.favorite import ListVersion
-from app.domain.outcome import CustomerNotFound
 from app.domain.product import ProductId
 from app.domain.repository import Lookups, UnitOfWorkFactory
 
@@ -27,6 +27,5 @@ class ContainsFavorites:
         # A list that never changed could be that of a customer who has been erased.
         if not version.favorites:
             async with self.uow() as work:
-                if await work.customers.get(customer_id) is None:
-                    raise CustomerNotFound("There is no such customer")
+                await existing_customer(work, customer_id)
         return version, found

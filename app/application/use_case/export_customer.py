@@ -2,10 +2,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from app.application.existence import existing_customer
 from app.application.gateway import Clock
 from app.domain.customer import Customer, CustomerId
 from app.domain.favorite import FavoriteItem, RemovedFavorite
-from app.domain.outcome import CustomerNotFound
 from app.domain.repository import UnitOfWorkFactory
 from app.domain.session import Session
 
@@ -35,9 +35,7 @@ class ExportCustomer:
         :raises CustomerNotFound: if there is no such customer
         """
         async with self.uow() as work:
-            customer = await work.customers.get(customer_id)
-            if customer is None:
-                raise CustomerNotFound("There is no such customer")
+            customer = await existing_customer(work, customer_id)
             return CustomerExport(
                 exported_at=self.clock(),
                 customer=customer,

@@ -1,9 +1,9 @@
 from dataclasses import dataclass
 
+from app.application.existence import existing_customer
 from app.application.product_reader import ProductReader
 from app.domain.customer import CustomerId
 from app.domain.favorite import FavoriteItem, FavoriteQuery, ListVersion
-from app.domain.outcome import CustomerNotFound
 from app.domain.page import Page
 from app.domain.repository import Lookups, UnitOfWorkFactory
 
@@ -24,8 +24,8 @@ class ListFavorites:
         """
         async with self.uow() as work:
             page = await work.favorites.list_page(query)
-            if not page.items and await work.customers.get(query.customer_id) is None:
-                raise CustomerNotFound("There is no such customer")
+            if not page.items:
+                await existing_customer(work, query.customer_id)
         self._refresh(page)
         return page
 
@@ -39,14 +39,10 @@ class ListFavorites:
         """
         version, page = await self.lookups.list_newest(customer_id, limit=limit)
         if not page.items:
-            await self._check_exists(customer_id)
+            async with self.uow() as work:
+                await existing_customer(work, customer_id)
         self._refresh(page)
         return version, page
-
-    async def _check_exists(self, customer_id: CustomerId) -> None:
-        async with self.uow() as work:
-            if await work.customers.get(customer_id) is None:
-                raise CustomerNotFound("There is no such customer")
 
     def _refresh(self, page: Page[FavoriteItem]) -> None:
         self.products.refresh_soon([item.cached for item in page.items if item.cached])

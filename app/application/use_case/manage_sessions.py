@@ -2,9 +2,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.application.existence import existing_customer
 from app.application.gateway import Clock
 from app.domain.customer import CustomerId
-from app.domain.outcome import CustomerNotFound, SessionNotFound
+from app.domain.outcome import SessionNotFound
 from app.domain.repository import UnitOfWorkFactory
 from app.domain.session import Session, SessionId
 
@@ -26,8 +27,8 @@ class ManageSessions:
         """
         async with self.uow() as work:
             sessions = await work.sessions.list_active(customer_id, now=self.clock())
-            if not sessions and await work.customers.get(customer_id) is None:
-                raise CustomerNotFound("There is no such customer")
+            if not sessions:
+                await existing_customer(work, customer_id)
         return sessions
 
     async def end_all(self, *, customer_id: CustomerId) -> None:
@@ -38,8 +39,8 @@ class ManageSessions:
         """
         async with self.uow() as work:
             ended = await work.sessions.end_all(customer_id, now=self.clock())
-            if not ended and await work.customers.get(customer_id) is None:
-                raise CustomerNotFound("There is no such customer")
+            if not ended:
+                await existing_customer(work, customer_id)
             await work.commit()
         logger.info("sessions_ended", extra={"customer_id": str(customer_id)})
 

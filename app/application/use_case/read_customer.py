@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
+from app.application.existence import existing_customer
 from app.domain.customer import Customer, CustomerId
-from app.domain.outcome import CustomerNotFound
 from app.domain.repository import UnitOfWorkFactory
 
 
@@ -18,7 +18,4 @@ class ReadCustomer:
         :raises CustomerNotFound: if there is no such customer
         """
         async with self.uow() as work:
-            customer = await work.customers.get(customer_id)
-        if customer is None:
-            raise CustomerNotFound("There is no such customer")
-        return customer
+            return await existing_customer(work, customer_id)

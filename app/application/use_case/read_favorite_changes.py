@@ -1,9 +1,9 @@
 from dataclasses import dataclass
 
+from app.application.existence import existing_customer
 from app.application.product_reader import ProductReader
 from app.domain.customer import CustomerId
 from app.domain.favorite import ChangePosition, Changes
-from app.domain.outcome import CustomerNotFound
 from app.domain.repository import UnitOfWorkFactory
 
 
@@ -25,8 +25,8 @@ class ReadFavoriteChanges:
         """
         async with self.uow() as work:
             changes = await work.favorites.list_changes(customer_id, since=since, limit=limit)
-            if not changes.items and await work.customers.get(customer_id) is None:
-                raise CustomerNotFound("There is no such customer")
+            if not changes.items:
+                await existing_customer(work, customer_id)
             # The positions handed out have to last.
             await work.commit()
         self.products.refresh_soon(

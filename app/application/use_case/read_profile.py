@@ -1,9 +1,9 @@
 from dataclasses import dataclass
 
+from app.application.existence import existing_customer
 from app.application.product_reader import ProductReader
 from app.domain.customer import Customer
 from app.domain.favorite import FavoriteItem, FavoriteQuery
-from app.domain.outcome import CustomerNotFound
 from app.domain.page import Page
 from app.domain.repository import UnitOfWorkFactory
 
@@ -30,9 +30,7 @@ class ReadProfile:
         :raises CustomerNotFound: if there is no such customer
         """
         async with self.uow() as work:
-            customer = await work.customers.get(query.customer_id)
-            if customer is None:
-                raise CustomerNotFound("There is no such customer")
+            customer = await existing_customer(work, query.customer_id)
             page = await work.favorites.list_page(query)
         self.products.refresh_soon([item.cached for item in page.items if item.cached])
         return Profile(customer=customer, favorites=page)

@@ -1,9 +1,9 @@
 import logging
 from dataclasses import dataclass
 
+from app.application.existence import existing_customer
 from app.application.gateway import Clock
 from app.domain.customer import CustomerId
-from app.domain.outcome import CustomerNotFound
 from app.domain.product import ProductId
 from app.domain.repository import UnitOfWorkFactory
 
@@ -25,8 +25,8 @@ class RemoveFavorite:
         """
         async with self.uow() as work:
             removed = await work.favorites.remove(customer_id, product_id, now=self.clock())
-            if not removed and await work.customers.get(customer_id) is None:
-                raise CustomerNotFound("There is no such customer")
+            if not removed:
+                await existing_customer(work, customer_id)
             await work.commit()
         if removed:
             logger.info(
