@@ -6,9 +6,7 @@ It comes with the operating system (Debian: pgbouncer); without it these tests a
 
 import os
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Generator
 from configparser import RawConfigParser
 from contextlib import contextmanager
@@ -21,12 +19,12 @@ import pytest
 from app.settings import Settings
 from development.port import free_port
 from tests.database import PATIENT
+from tests.listening import wait_until_listening
 
 SHIPPED = Path(__file__).parents[1] / "development" / "pgbouncer" / "pgbouncer.ini"
 # Debian has it where only root looks.
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
 SHIPPED_MS = Settings.model_fields["database_pool_timeout"].default // timedelta(milliseconds=1)
-START_S = 20.0
 FEW = 10
 """Connections to the server, so few that sessions have to share them."""
 
@@ -95,15 +93,11 @@ class Pooler:
             self._process = subprocess.Popen(  # noqa: S603 - found on the PATH
                 [PGBOUNCER, *user, str(self._ini)], stdout=log, stderr=log
             )
-        deadline = time.monotonic() + START_S
-        while True:
-            assert self._process.poll() is None, self._log.read_text(encoding="utf-8")
-            try:
-                socket.create_connection(("127.0.0.1", self._port)).close()
-            except ConnectionRefusedError:
-                assert time.monotonic() < deadline, "pgbouncer does not listen"
-            else:
-                return
+        try:
+            wait_until_listening(self._process, self._port)
+        except AssertionError as error:
+            error.add_note(self._log.read_text(encoding="utf-8"))
+            raise
 
     def kill(self) -> None:
         """End it at once, and all connections with it."""

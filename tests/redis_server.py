@@ -2,15 +2,13 @@
 
 import shutil
 import signal
-import socket
 import subprocess
-import time
 from pathlib import Path
 
 from development.port import free_port
+from tests.listening import wait_until_listening
 
 REDIS_SERVER = shutil.which("redis-server")
-START_S = 20.0
 
 
 class RedisServer:
@@ -29,15 +27,7 @@ class RedisServer:
         self._process = subprocess.Popen(  # noqa: S603  # found on the PATH
             [REDIS_SERVER, *options], cwd=self._directory, stdout=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + START_S
-        while True:
-            assert self._process.poll() is None, "redis-server has ended"
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-            except ConnectionRefusedError:
-                assert time.monotonic() < deadline, "redis-server does not listen"
-            else:
-                return
+        wait_until_listening(self._process, self.port)
 
     def stop(self) -> None:
         """End it, and lose what it counted."""

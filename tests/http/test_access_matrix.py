@@ -5,7 +5,7 @@ An operation without a row fails, so that nobody adds one without deciding this.
 """
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx2
@@ -29,6 +29,7 @@ class Row:
     statuses: tuple[int, int, int, int, int, int]
     scope: Scope | None = None
     body: dict[str, Any] | None = field(default=None)
+    query: dict[str, str] = field(default_factory=dict)
 
 
 def public(status: int, body: dict[str, Any] | None = None) -> Row:
@@ -73,7 +74,7 @@ MATRIX = {
     "change_favorites": owned(200, FAVORITES_WRITE, {"add": [1], "remove": [5]}),
     "import_favorites": owned(200, FAVORITES_WRITE, {"product_ids": [1, 5]}),
     "restore_favorite": owned(200, FAVORITES_WRITE),
-    "contains_favorites": owned(200, FAVORITES_READ),
+    "contains_favorites": replace(owned(200, FAVORITES_READ), query={"product_ids": "5"}),
     "read_favorite": owned(200, FAVORITES_READ),
     "read_profile": owned(200, FAVORITES_READ),
     "favorite_product": owned(200, FAVORITES_WRITE),
@@ -116,7 +117,7 @@ async def test_is_not_found_of_a_customer_there_is_not(
         response = await client.request(
             method,
             path.format(id=make.customer_id(), product_id=5, session=make.uuid()),
-            params={"product_ids": "5"} if operation == "contains_favorites" else None,
+            params=row.query,
             json=row.body,
             headers=await credentials(client, service, actor, row),
         )
@@ -137,7 +138,7 @@ async def test_matrix(service: Service, operation: str, actor: str) -> None:
         response = await client.request(
             method,
             url,
-            params={"product_ids": "5"} if operation == "contains_favorites" else None,
+            params=row.query,
             json=row.body,
             headers=as_ana
             if actor == "oneself"

@@ -5,9 +5,8 @@ import os
 import re
 import subprocess
 import tempfile
-import time
 from collections.abc import Generator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -19,13 +18,12 @@ from app.domain.outcome import StorageUnavailable
 from app.infra.dependency import Readiness, wire
 from app.infra.postgres.migrate import upgrade
 from development.postgres import EmbeddedPostgres
-from tests.integration.service.harness import settings_of
+from tests.integration.service.harness import settings_of, until
 from tests.integration.service.people import PASSWORD
 from tests.pooler import Pooler, running_pooler
 
 ROOT = Path(__file__).parents[3]
 DATABASE = "favorites_test"
-WITHIN_S = 20.0
 
 pytestmark = pytest.mark.postgres
 
@@ -135,15 +133,14 @@ def tell(pooler: Pooler, commands: str) -> None:
 
 def wait_until_known(url: str) -> None:
     """Wait until the pooler has read anew who there is."""
-    deadline = time.monotonic() + WITHIN_S
-    while True:
-        try:
+
+    async def known() -> bool:
+        with suppress(psycopg.OperationalError):
             psycopg.connect(url).close()
-        except psycopg.OperationalError:
-            assert time.monotonic() < deadline, "the pooler does not know the role"
-            time.sleep(0.05)
-        else:
-            return
+            return True
+        return False
+
+    asyncio.run(until(known, what="knowing the role"))
 
 
 def test_a_wrong_password_is_an_outage_that_ends_by_itself(server: EmbeddedPostgres) -> None:

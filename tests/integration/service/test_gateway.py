@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -21,12 +20,12 @@ import pytest
 import pytest_asyncio
 
 from development.port import free_port
+from tests.listening import wait_until_listening
 from tests.raw_connection import connected
 
 SHIPPED = Path(__file__).parents[3] / "development" / "nginx" / "nginx.conf"
 # Debian has it where only root looks.
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
-START_S = 20.0
 FASTER = 4
 """How many times sooner than what is shipped it loses patience with a replica."""
 
@@ -91,7 +90,6 @@ async def gateway(replicas: list[Replica], tmp_path: Path) -> AsyncGenerator[htt
     ports = [await replica.start() for replica in replicas]
     port = free_port()
     with running_nginx(tmp_path, port, ports):
-        await _listens(port)
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             yield client
 
@@ -128,23 +126,11 @@ def running_nginx(
         stdout=subprocess.DEVNULL,
     )
     try:
+        wait_until_listening(process, port)
         yield
     finally:
         process.terminate()
         process.wait()
-
-
-async def _listens(port: int) -> None:
-    deadline = time.monotonic() + START_S
-    while True:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline, "nginx does not listen"
-            await asyncio.sleep(0.05)
-        else:
-            writer.close()
-            return
 
 
 class TestAReplicaThatIsFrozen:
@@ -261,7 +247,6 @@ class TestTheGateway:
     ) -> None:
         ports, port, most = [await replica.start() for replica in replicas], free_port(), 16
         with running_nginx(tmp_path, port, ports, connections=most):
-            await _listens(port)
             async with AsyncExitStack() as clients:
                 streams = []
                 for _ in range(2 * most):

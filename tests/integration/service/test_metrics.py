@@ -13,7 +13,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from development.port import free_port
-from tests.integration.service.harness import Host, environment, running_service, until
+from tests.integration.service.harness import (
+    Host,
+    await_answer,
+    environment,
+    running_service,
+    until,
+)
 
 READS = 60
 
@@ -163,13 +169,10 @@ class TestMetrics:
         nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
         host = Host(directory=tmp_path, environment=environment(nowhere))
         with host.running("-m", "app", "worker", METRICS_PORT=str(port)) as worker:
+            await_answer(f"http://127.0.0.1:{port}/metrics", worker)
 
             async def begun() -> dict[str, float]:
-                worker.check()
-                try:
-                    metrics = await scrape(port)
-                except httpx2.ConnectError:
-                    return {}
+                metrics = await scrape(port)
                 return metrics if "favorites_job_runs_total ok retry_stalled" in metrics else {}
 
             metrics = await until(begun, what="the beginning of the series")

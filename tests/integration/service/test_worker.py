@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from textwrap import dedent
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 
 from development.port import free_port
 from development.postgres import EmbeddedPostgres, StopMode
-from tests.integration.service.harness import ROOT, Program, Service, until
+from tests.integration.service.harness import ROOT, Program, Service, await_answer, until
 from tests.integration.service.people import Customer, People, employ
 
 
@@ -237,13 +237,11 @@ class TestHealth:
         port = free_port()
         nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
         with worker(service, METRICS_PORT=str(port), DATABASE_URL=nowhere) as program:
+            url = f"http://127.0.0.1:{port}/metrics"
+            await_answer(url, program)
 
             async def begun() -> bool:
-                program.check()
-                with suppress(httpx2.ConnectError):
-                    told = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
-                    return "favorites_worker_silence_seconds +Inf" in told
-                return False
+                return "favorites_worker_silence_seconds +Inf" in httpx2.get(url, timeout=10).text
 
             await until(begun, what="the beginning of its work")
             assert not await healthy(port)
