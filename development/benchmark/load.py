@@ -11,17 +11,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from development.plot import quantile
 
 TIMEOUT_S = 10
-
-Pausing: TypeAlias = Literal["each", "all"]
-"""
-Who pauses: each connection for itself, by chance, so that requests come as those of many strangers
-do (a Poisson process); or all of them together, so that one comes after the other, evenly.
-"""
 
 _SCRIPT = Path(__file__).with_name("wrk.lua")
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
@@ -29,6 +23,24 @@ _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 class LoadError(Exception):
     """The load could not be made; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """
+    How many requests are made in a second, by all connections together.
+
+    They come as those of many strangers do, by chance (a Poisson process), or `evenly`, one after
+    the other.
+    """
+
+    per_s: float
+    evenly: bool = False
+
+    def pause(self, *, connections: int) -> tuple[float, str]:
+        """Return for how many milliseconds "each" connection pauses, or "all" of them together."""
+        of_all_ms = 1000 / self.per_s
+        return (of_all_ms, "all") if self.evenly else (of_all_ms * connections, "each")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,33 +95,18 @@ class Load:
         """Some of the requests."""
         return self._requests[:200]
 
-    def run(
-        self,
-        *,
-        seconds: float,
-        connections: int,
-        pause_ms: float = 0.0,
-        pausing: Pausing = "each",
-    ) -> Measurement:
+    def run(self, *, seconds: float, connections: int, at: Rate | None = None) -> Measurement:
         """
-        Keep every connection busy, or let them pause before requests.
+        Keep every connection busy, or ask at a rate.
 
         :raises LoadError: if nothing was measured
         """
-        return self.start(
-            seconds=seconds, connections=connections, pause_ms=pause_ms, pausing=pausing
-        ).wait()
+        return self.start(seconds=seconds, connections=connections, at=at).wait()
 
-    def start(
-        self,
-        *,
-        seconds: float,
-        connections: int,
-        pause_ms: float = 0.0,
-        pausing: Pausing = "each",
-    ) -> "Running":
+    def start(self, *, seconds: float, connections: int, at: Rate | None = None) -> "Running":
         """Begin to make load, in a process of its own."""
-        settings = [str(self._file), f"{pause_ms:g}", pausing]
+        pause_ms, who = (0.0, "each") if at is None else at.pause(connections=connections)
+        settings = [str(self._file), f"{pause_ms:g}", who]
         if driver() == "wrk":
             # wrk counts in whole seconds; one thread, as it shares the cores with what it drives.
             command = [
@@ -159,10 +156,10 @@ class Running:
 class _Driver:
     """Sends requests over several connections, as wrk does; slower, but everywhere at hand."""
 
-    def __init__(self, requests: Sequence[bytes], *, pause_s: float, pausing: Pausing) -> None:
+    def __init__(self, requests: Sequence[bytes], *, pause_s: float, evenly: bool) -> None:
         self._requests = requests
         self._pause_s = pause_s
-        self._pausing = pausing
+        self._evenly = evenly
         self._turn = 0.0
         self._next = 0
         self._latencies: list[float] = []
@@ -211,7 +208,7 @@ class _Driver:
             self._refused += head[9:10] in b"45"
 
     def _pause(self, now: float) -> float:
-        if self._pausing == "each":
+        if not self._evenly:
             return random.expovariate(1 / self._pause_s)
         # What could not be sent in time is not sent all at once.
         self._turn = max(self._turn + self._pause_s, now)
@@ -220,14 +217,12 @@ class _Driver:
 
 def main(arguments: Sequence[str]) -> None:
     """Make load by our own driver, and tell what it saw as wrk's script does."""
-    port, connections, seconds, file, pause_ms, pausing = arguments
+    port, connections, seconds, file, pause_ms, who = arguments
     requests = Path(file).read_bytes().split(b"\0")[:-1]
     measured: Any = asyncio.run(
-        _Driver(
-            requests,
-            pause_s=float(pause_ms) / 1000,
-            pausing="each" if pausing == "each" else "all",
-        ).run(int(port), connections=int(connections), seconds=float(seconds))
+        _Driver(requests, pause_s=float(pause_ms) / 1000, evenly=who == "all").run(
+            int(port), connections=int(connections), seconds=float(seconds)
+        )
     )
     sys.stdout.write(f"\nRESULT {json.dumps(asdict(measured))}\n")
 

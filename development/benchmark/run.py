@@ -12,7 +12,7 @@ from typing import Any
 
 from app.infra.security.hashing_executor import hashing_cores
 from development.benchmark.data import remove_added
-from development.benchmark.load import Load, Pausing, driver
+from development.benchmark.load import Load, Rate, driver
 from development.benchmark.noise import Spread
 from development.benchmark.scenario import (
     CONNECTIONS,
@@ -83,8 +83,8 @@ def run(stage: Stage, plan: Plan, *, only: Sequence[str] = ()) -> Json:
         "sign_in": lambda: _sign_in(stage, plan, stage.service, cores=hashing_cores()),
         "sign_in_one_core": lambda: _sign_in_one_core(stage, plan),
         "unchanged": lambda: _unchanged(stage, plan),
-        "half_load": lambda: _half_load(stage, plan, pausing="all"),
-        "half_load_of_strangers": lambda: _half_load(stage, plan, pausing="each"),
+        "half_load": lambda: _half_load(stage, plan, evenly=True),
+        "half_load_of_strangers": lambda: _half_load(stage, plan, evenly=False),
         "storm": lambda: _storm(stage, plan),
         "start": lambda: _start(stage, plan),
     }
@@ -217,7 +217,7 @@ def _unchanged(stage: Stage, plan: Plan) -> Json:
     return {"title": "An unchanged list (304), to one in full", "target": 1.5, **_as_json(rounds)}
 
 
-def _half_load(stage: Stage, plan: Plan, *, pausing: Pausing) -> Json:
+def _half_load(stage: Stage, plan: Plan, *, evenly: bool) -> Json:
     """
     Ask for lists at half the rate that a server can do; how much slower are the slowest?
 
@@ -231,9 +231,9 @@ def _half_load(stage: Stage, plan: Plan, *, pausing: Pausing) -> Json:
     rounds: dict[str, list[Json]] = {side: [] for side in loads}
     for _ in range(plan.rounds):
         for side, load in loads.items():
-            rounds[side].append(_at_half_load(load, plan, pausing=pausing))
+            rounds[side].append(_at_half_load(load, plan, evenly=evenly))
     ratios = {side: [each["ratio"] for each in done] for side, done in rounds.items()}
-    how = {"all": "one after the other", "each": "as many strangers ask"}[pausing]
+    how = "one after the other" if evenly else "as many strangers ask"
     return {
         "title": f"p99 to p50 of lists at half load, {how}",
         "at_most": 3.0,
@@ -243,15 +243,12 @@ def _half_load(stage: Stage, plan: Plan, *, pausing: Pausing) -> Json:
     }
 
 
-def _at_half_load(load: Load, plan: Plan, *, pausing: Pausing) -> Json:
+def _at_half_load(load: Load, plan: Plan, *, evenly: bool) -> Json:
     most = load.run(seconds=plan.seconds, connections=CONNECTIONS).rate
-    connections = CONNECTIONS * 2
-    of_all_ms = 1000 / (most / 2)
     measured = load.run(
         seconds=plan.seconds * 2,
-        connections=connections,
-        pause_ms=of_all_ms if pausing == "all" else of_all_ms * connections,
-        pausing=pausing,
+        connections=CONNECTIONS * 2,
+        at=Rate(per_s=most / 2, evenly=evenly),
     )
     return {
         "share": round(measured.rate / most, 3),
@@ -266,12 +263,12 @@ def _storm(stage: Stage, plan: Plan) -> Json:
     load = _lists(stage)
     storm = Load(stage.service.port, sign_ins(stage.people), stage.directory, "storm")
     most = load.run(seconds=plan.seconds, connections=CONNECTIONS).rate
-    pause_ms = CONNECTIONS / (most / 8) * 1000
+    quiet = Rate(per_s=most / 8)
     calm, stormy = [], []
     for _ in range(plan.rounds):
-        calm.append(load.run(seconds=plan.quiet_s, connections=CONNECTIONS, pause_ms=pause_ms))
+        calm.append(load.run(seconds=plan.quiet_s, connections=CONNECTIONS, at=quiet))
         beside = storm.start(seconds=plan.quiet_s, connections=STORM_CONNECTIONS)
-        stormy.append(load.run(seconds=plan.quiet_s, connections=CONNECTIONS, pause_ms=pause_ms))
+        stormy.append(load.run(seconds=plan.quiet_s, connections=CONNECTIONS, at=quiet))
         beside.wait()
     return {
         "title": "p99 of lists during a storm of sign-ins, to that without",

@@ -10,7 +10,7 @@ from typing_extensions import override
 from development.benchmark import load
 from development.benchmark.growth import as_table as growth_table
 from development.benchmark.growth_plot import draw as draw_growth
-from development.benchmark.load import Load, Pausing, driver, request
+from development.benchmark.load import Load, Rate, driver, request
 from development.benchmark.noise import Spread, chance, compared
 from development.benchmark.report import as_changes, as_table, changes, draw, update_page
 from development.benchmark.run import load_result
@@ -196,6 +196,9 @@ class TestRequest:
         )
 
 
+with_wrk = pytest.mark.skipif(driver() != "wrk", reason="Debian's package wrk is not installed")
+
+
 class Empty(BaseHTTPRequestHandler):
     """Answers everything with nothing, on a connection that stays."""
 
@@ -212,21 +215,18 @@ class Empty(BaseHTTPRequestHandler):
 
 
 class TestLoad:
-    @pytest.mark.parametrize("wrk", [False, True])
-    @pytest.mark.parametrize("pausing", ["each", "all"])
+    @pytest.mark.parametrize("made_by", ["asyncio", pytest.param("wrk", marks=with_wrk)])
+    @pytest.mark.parametrize("evenly", [False, True])
     def test_pauses(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pausing: Pausing, *, wrk: bool
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, made_by: str, *, evenly: bool
     ) -> None:
-        if wrk and driver() != "wrk":
-            pytest.skip("wrk is not installed")
-        monkeypatch.setattr(load, "driver", lambda: "wrk" if wrk else "asyncio")
+        monkeypatch.setattr(load, "driver", lambda: made_by)
         with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
             thread = Thread(target=server.serve_forever)
             thread.start()
             try:
                 many = Load(server.server_port, [request("GET", "/")], tmp_path, "many")
-                pause_ms = 50.0 if pausing == "all" else 200.0
-                measured = many.run(seconds=1, connections=4, pause_ms=pause_ms, pausing=pausing)
+                measured = many.run(seconds=1, connections=4, at=Rate(per_s=20, evenly=evenly))
             finally:
                 server.shutdown()
                 thread.join()
