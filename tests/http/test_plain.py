@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from app.domain.customer import Role
 from app.domain.favorite import FavoriteItem, Snapshot
+from app.infra.http.middleware.envelope import Envelope
 from app.infra.http.middleware.error_boundary import ErrorBoundary
 from app.infra.http.plain.fragments import Fragments
 from app.infra.http.plain.requests import PlainRequests
@@ -248,6 +249,9 @@ class TestPlainRequests:
     async def test_do_not_pass_by_what_stands_before_the_routes(self, service: Service) -> None:
         layers = [str(each.cls) for each in build(service).user_middleware]
         assert layers.index(str(ErrorBoundary)) == layers.index(str(PlainRequests)) - 1
+
+    async def test_meet_no_layer_but_ours(self, service: Service) -> None:
+        assert isinstance(build(service).build_middleware_stack(), Envelope)
 
 
 ratings = st.none() | st.builds(

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 
 import pytest
 import pytest_asyncio
-from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.infra.http.answer import Answer
 from app.infra.http.connection import (
     HEAD_MAX_BYTES,
     PIECES_MAX,
@@ -246,8 +246,6 @@ class TestAnswers:
             length = [(b"content-length", b"4")] if status == 200 else []
             await send({"type": "http.response.start", "status": status, "headers": length})
             headed.set()
-            if status == 500:
-                raise RuntimeError("a bug")
             await go_on.wait()
             body = b"body" if status == 200 else b""
             await send({"type": "http.response.body", "body": body})
@@ -305,13 +303,84 @@ class TestAnswers:
                 for _ in range(5):
                     writer.write(GET.replace(b"/", b"/200", 1))
                     await reader.readuntil(b"body")
-                left = [each for each in gc.get_objects() if type(each) is RequestResponseCycle]
+                left = [each for each in gc.get_objects() if type(each) is Answer]
             finally:
                 gc.enable()
         assert len(left) <= 2
 
-    async def test_that_the_application_gives_up_have_begun(self, port: int) -> None:
-        assert (await listen(port, GET.replace(b"/", b"/500", 1))).startswith(b"HTTP/1.1 500")
+
+START: Message = {"type": "http.response.start", "status": 200, "headers": []}
+FOUR: Message = {**START, "headers": [(b"content-length", b"4")]}
+CONFUSING: Message = {**START, "headers": [(b"x-name", b"a\r\nset-cookie: b")]}
+REST: Message = {"type": "http.response.body", "body": b"rest"}
+PIECE: Message = {**REST, "more_body": True}
+
+
+class TestWhatApplicationsSay:
+    """Whether it is an answer, and what is told instead where it is none."""
+
+    @pytest.fixture
+    def said(self) -> list[Message]:
+        """Return what the application says; then it fails."""
+        return []
+
+    @pytest.fixture
+    def app(self, said: list[Message]) -> ASGIApp:
+        """Return who says so."""
+
+        async def say(scope: Scope, receive: Receive, send: Send) -> None:
+            for message in said:
+                await send(message)
+            raise RuntimeError("a bug")
+
+        return say
+
+    @pytest.mark.parametrize(
+        ("said", "end"),
+        [
+            ([FOUR, REST], b"\r\n\r\nrest"),
+            ([FOUR, {**REST, "body": b"re", "more_body": True}, {**REST, "body": b"st"}], b"rest"),
+            ([START, REST], b"\r\n\r\n4\r\nrest\r\n0\r\n\r\n"),
+            ([START, PIECE, {**REST, "body": b""}], b"\r\n\r\n4\r\nrest\r\n0\r\n\r\n"),
+            ([START, {**REST, "body": b""}], b"\r\n\r\n0\r\n\r\n"),
+        ],
+    )
+    async def test_is_framed(self, port: int, end: bytes) -> None:
+        answer = await listen(port, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert answer.count(b"connection: close\r\n") == 1
+        assert answer.endswith(end)
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            [],
+            [START],
+            [FOUR],
+            [START, START],
+            [REST],
+            [FOUR, {**REST, "body": b"re"}],
+            [FOUR, {**REST, "body": b"rest and more"}],
+            [{**FOUR, "headers": [*FOUR["headers"], *CONFUSING["headers"]]}],
+            [CONFUSING, REST],
+        ],
+    )
+    async def test_is_a_problem_if_nothing_of_it_was_sent(self, port: int) -> None:
+        head, _, body = (await listen(port, GET)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+        assert b"content-type: application/problem+json\r\n" in head
+        assert b"x-content-type-options: nosniff\r\n" in head
+        assert b"set-cookie" not in head
+        assert head.count(b"connection: close") == 1
+        problem = json.loads(body)
+        assert (problem["code"], problem["status"]) == ("internal_error", 500)
+        assert f"x-request-id: {problem['request_id']}".encode() in head
+
+    @pytest.mark.parametrize("said", [[START, PIECE], [FOUR, {**PIECE, "body": b"re"}]])
+    async def test_is_cut_off_if_something_was(self, port: int, said: list[Message]) -> None:
+        answer = await listen(port, GET)
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert not answer.endswith((b"0\r\n\r\n", b"rest"))
 
 
 def hurried(**limits: float) -> pytest.MarkDecorator:

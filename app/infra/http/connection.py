@@ -19,9 +19,9 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from app.infra.http.answer import REQUEST_ID, SECURITY, Answer, last_fields
 from app.infra.http.cut_off import ConnectionObserver, CutOff, nobody
 from app.infra.http.middleware.request_id import HEADER, choose_request_id
-from app.infra.http.middleware.security_headers import security_headers
 from app.infra.http.problem import (
     HeadTooLarge,
     MalformedRequest,
@@ -49,15 +49,11 @@ LINGER_MAX_BYTES = 1024 * 1024
 # Beyond so many times the connections there may be, newcomers are not even heard.
 HARD_LIMIT = 2
 _HEALTH = "/health/"
-_SECURITY = security_headers(https_only=False)
-"""That the site is for HTTPS alone is said by the application."""
 _BUSY = {
-    **{name.decode(): value.decode() for name, value in _SECURITY},
+    **{name.decode(): value.decode() for name, value in SECURITY},
     "Retry-After": "1",
     "Connection": "close",
 }
-_REQUEST_ID = HEADER.lower().encode()
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _FAULTS = {
     CutOff.MALFORMED: "This is not HTTP/1.1.",
     CutOff.TOO_MANY_PIECES: "The body comes in too many pieces.",
@@ -191,46 +187,6 @@ class Connections(ServerState):
             )
             self._crowded = 0
         self._tell()
-
-
-class _Answer:
-    """
-    Where an answer is written: its head together with the first piece of its body.
-
-    One write is one packet, for us and for the client; and the head of an answer is not to be
-    sent before there is something of its body (ASGI, "Response Start").
-    """
-
-    __slots__ = ("_begun", "_head", "_transport")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._head: bytes | None = None
-        self._begun = False
-
-    def write(self, data: bytes) -> None:
-        """Keep the head until something follows; anything else is written at once."""
-        if self._begun or data == _CONTINUE:
-            self._transport.write(data)
-        elif self._head is None:
-            self._head = data
-        else:
-            self._begun = True
-            self._transport.writelines([self._head, data] if data else [self._head])
-
-    def finish(self) -> None:
-        """Write a head that nothing follows."""
-        if self._head is not None and not self._begun:
-            self.write(b"")
-
-    def is_closing(self) -> bool:
-        """Tell whether the connection is closed, or about to be."""
-        return self._transport.is_closing()
-
-    def close(self) -> None:
-        """Close the connection when everything has been sent."""
-        self.finish()
-        self._transport.close()
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -379,14 +335,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
-        cycle.transport = _Answer(self.transport)  # type: ignore[assignment]  # all of it that an answer takes
+        # Which class it makes, uvicorn does not ask.
+        cycle.__class__ = Answer
         super()._start_asgi_task(cycle, app)
 
     @override
     def on_response_complete(self) -> None:
-        if self._answering is not None:
-            self._answering.transport.finish()  # type: ignore[attr-defined]  # set above
-        super().on_response_complete()
+        # All that uvicorn does but for a timer: who asks nothing more is found by the looks.
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
 
     @override
     def resume_writing(self) -> None:
@@ -446,13 +407,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         status = status_of(type(problem))
         request: Scope = {"type": "http", "path": "", "state": {"request_id": request_id}}
         answer = problem_response(request, problem)
-        headers = [
-            *_SECURITY,
-            *answer.raw_headers,
-            (_REQUEST_ID, request_id.encode()),
-            (b"connection", b"close"),
-        ]
-        head = b"".join(b"%b: %b\r\n" % header for header in headers)
+        head = b"".join(b"%b: %b\r\n" % field for field in last_fields(answer, request_id))
         line = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
         self.transport.write(b"%b%b\r\n%b" % (line, head, bytes(answer.body)))
         _Farewell(self)
@@ -511,7 +466,7 @@ async def _refuse_service(
 ) -> None:
     # Whoever watches over the process has to learn that it lives, above all now.
     if not scope["path"].startswith(_HEALTH):
-        sent = [value for name, value in scope["headers"] if name == _REQUEST_ID]
+        sent = [value for name, value in scope["headers"] if name == REQUEST_ID]
         scope["state"]["request_id"] = request_id = choose_request_id(sent)
         connections.count(CutOff.SERVER_BUSY)
         client_ip = scope["client"][0] if scope["client"] else None

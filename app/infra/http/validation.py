@@ -11,7 +11,6 @@ from starlette.responses import Response
 from app.infra.http.problem import (
     BodyTooLarge,
     FieldError,
-    InternalError,
     MalformedBody,
     MalformedRequest,
     MethodNotAllowed,
@@ -46,11 +45,6 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
         error.status_code, (MalformedRequest, "The request cannot be understood.")
     )
     return problem_response(request.scope, kind(detail, headers=error.headers))
-
-
-async def answer_unexpected(request: Request, _: Exception) -> Response:
-    """Answer a failure of the middleware that answers failures; Starlette raises it again."""
-    return problem_response(request.scope, InternalError("The error has been logged."))
 
 
 def _fault(error: dict[str, Any]) -> FieldError:

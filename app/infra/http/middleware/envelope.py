@@ -23,7 +23,7 @@ class Envelope:
 
     All of this is one layer, and not one each: a layer costs every request a call, and every
     message of its answer another. What is to be on an answer besides is put into the request's
-    state as `fields`.
+    state as `fields`; from it `has_begun` tells whether there is an answer.
     """
 
     def __init__(
@@ -54,14 +54,13 @@ class Envelope:
         state["request_id"] = request_id = choose_request_id(ids)
         state["client_ip"] = find_client(scope.get("client"), hops, trusted=self._trusted)
         state["fields"] = fields = [(_REQUEST_ID, request_id.encode())]
-        status: int | None = None
+        state["status"] = None
         method = scope["method"]
         began = perf_counter()
 
         async def send_in_envelope(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                state["status"] = message["status"]
                 headers = [*message["headers"], *fields]
                 present = {name for name, _ in headers}
                 headers += [field for field in self._headers if field[0] not in present]
@@ -72,7 +71,7 @@ class Envelope:
             try:
                 await self._app(scope, receive, send_in_envelope)
             finally:
-                duration_s = perf_counter() - began
+                duration_s, status = perf_counter() - began, state["status"]
                 log_request(scope, method=method, status=status, duration_s=duration_s)
                 self._observe(
                     method=method,
@@ -81,3 +80,8 @@ class Envelope:
                     problem=problem_told(scope).get("code"),
                     duration_s=duration_s,
                 )
+
+
+def has_begun(scope: Scope) -> bool:
+    """Tell whether the answer to a request has begun."""
+    return scope["state"]["status"] is not None

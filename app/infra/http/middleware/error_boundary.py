@@ -1,9 +1,10 @@
 """The last place where an error becomes an answer."""
 
 import structlog
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.domain.outcome import DomainError
+from app.infra.http.middleware.envelope import has_begun
 from app.infra.http.problem import InternalError, RequestError, problem_response
 
 logger = structlog.stdlib.get_logger(__name__)
@@ -24,23 +25,16 @@ class ErrorBoundary:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
-
-        async def noting_send(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         try:
-            await self._app(scope, receive, noting_send)
+            await self._app(scope, receive, send)
         except (DomainError, RequestError) as problem:
-            if started:
+            if has_begun(scope):
                 raise
             await problem_response(scope, problem)(scope, receive, send)
         except Exception:
             logger.exception("unhandled_error")
             # With half an answer sent, leaving without the rest makes the server drop the
             # connection, which is all the client can still be told.
-            if not started:
+            if not has_begun(scope):
                 internal = InternalError("The error has been logged under this request id.")
                 await problem_response(scope, internal)(scope, receive, send)
