@@ -115,12 +115,14 @@ class FavoriteProduct:
 
 def _favorited(favorite: Favorite, cached: CachedProduct | None) -> Favorited:
     item = FavoriteItem(favorite=favorite, cached=cached)
-    logger.debug(
-        "product_favorited",
-        extra={
-            "customer_id": str(favorite.customer_id),
-            "product_id": favorite.product_id,
-            "status": item.status.value,
-        },
-    )
+    # What nobody reads need not be made.
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug(
+            "product_favorited",
+            extra={
+                "customer_id": str(favorite.customer_id),
+                "product_id": favorite.product_id,
+                "status": item.status.value,
+            },
+        )
     return Favorited(item=item, created=True)

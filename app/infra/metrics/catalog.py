@@ -22,7 +22,7 @@ class CacheMetrics(CacheObserver):
     """Counts where answers came from, and what became of refreshes."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._answers = Counter(
+        answers = Counter(
             "favorites_cache_answers",
             "Products read, by where the answer came from.",
             ["served_from"],
@@ -39,21 +39,22 @@ class CacheMetrics(CacheObserver):
             ["scope", "outcome"],
             registry=registry,
         )
-        for source in (*ServedFrom, REFUSED):
-            self._answers.labels(str(source))
+        # The library makes the key of a series anew each time it is asked for it.
+        self._served = {source: answers.labels(source.value) for source in ServedFrom}
+        self._refused = answers.labels(REFUSED)
         for scope in ("product", "catalog"):
             for outcome in ("ok", "failed"):
                 self._refreshes.labels(scope, outcome)
 
     @override
     def served(self, served_from: ServedFrom, *, collapsed: bool) -> None:
-        self._answers.labels(served_from.value).inc()
+        self._served[served_from].inc()
         if collapsed:
             self._collapsed.inc()
 
     @override
     def refused(self) -> None:
-        self._answers.labels(REFUSED).inc()
+        self._refused.inc()
 
     @override
     def asked(self, *, whole: bool, succeeded: bool) -> None:

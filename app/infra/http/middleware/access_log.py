@@ -1,11 +1,9 @@
 """One line per request, without anything personal but ids."""
 
-from typing import Any
-
 import structlog
 from starlette.types import Scope
 
-from app.domain.access import CustomerPrincipal, ServicePrincipal
+from app.domain.access import CustomerPrincipal, Principal
 from app.infra.http.problem import problem_told
 
 logger = structlog.stdlib.get_logger(__name__)
@@ -19,14 +17,15 @@ def log_request(scope: Scope, *, method: str, status: int | None, duration_s: fl
     The route's template is logged and neither path nor query: both are the client's words, and
     filters hold e-mail addresses.
     """
+    state = scope["state"]
     logger.info(
         "http_request",
         method=method,
         route=route_template(scope),
         status=status,
         duration_ms=round(duration_s * 1000, 2),
-        client_ip=scope["state"].get("client_ip"),
-        **_principal_ids(scope),
+        client_ip=state.get("client_ip"),
+        **_ids(state.get("principal")),
         **problem_told(scope),
     )
 
@@ -37,11 +36,7 @@ def route_template(scope: Scope) -> str | None:
     return path if isinstance(path, str) else None
 
 
-def _principal_ids(scope: Scope) -> dict[str, Any]:
-    match scope["state"].get("principal"):
-        case CustomerPrincipal() as customer:
-            return {"customer_id": str(customer.customer_id)}
-        case ServicePrincipal() as service:
-            return {"key_id": service.key_id}
-        case _:
-            return {}
+def _ids(principal: Principal | None) -> dict[str, str]:
+    if isinstance(principal, CustomerPrincipal):
+        return {"customer_id": str(principal.customer_id)}
+    return {} if principal is None else {"key_id": principal.key_id}
