@@ -10,15 +10,12 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from app.application.use_cases import UseCases
 from app.domain.access import ApiKeyId, Scope
@@ -191,13 +188,12 @@ def list_jobs(
     async def read(desk: "JobDesk") -> "Sequence[JobView]":
         return await desk.list_jobs(status=None if status is JobStatus.ALL else status.value)
 
-    table = _table("id", "task", "arguments", "status", "attempts", "due")
+    rows = []
     for job in _at_desk(read):
         arguments = " ".join(f"{name}={value}" for name, value in job.args.items())
         due = _shown(job.scheduled_at)
-        cells = (str(job.id), job.task, arguments, job.status, str(job.attempts), due)
-        table.add_row(*map(Text, cells))
-    _print(table)
+        rows.append((str(job.id), job.task, arguments, job.status, str(job.attempts), due))
+    _print_table(("id", "task", "arguments", "status", "attempts", "due"), rows)
 
 
 @jobs.command("retry")
@@ -298,17 +294,17 @@ def list_api_keys() -> None:
     """List all API keys, oldest first; their secrets are not known any more."""
     keys = _run(_settings(), lambda use_cases: use_cases.manage_api_keys.list_all())
     now = datetime.now().astimezone()
-    table = _table("id", "name", "scopes", "created", "expires", "last used", "state")
+    rows = []
     for key in keys:
         state = (
             "revoked" if key.revoked_at is not None else "usable" if key.usable(now) else "expired"
         )
-        cells = (
+        rows.append((
             key.id, key.name, ", ".join(sorted(key.scopes)), _shown(key.created_at),
             _shown(key.expires_at), _shown(key.last_used_at), state,
-        )  # fmt: skip
-        table.add_row(*map(Text, cells))
-    _print(table)
+        ))  # fmt: skip
+    columns = ("id", "name", "scopes", "created", "expires", "last used", "state")
+    _print_table(columns, rows)
 
 
 @api_key.command("revoke")
@@ -375,14 +371,17 @@ def _read_line() -> str:
         _fail("The password on stdin has to be UTF-8", status=USAGE)
 
 
-def _table(*columns: str) -> Table:
+def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    # What writes tables is a twentieth of the memory and the start of a server, which has none.
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
-    return table
-
-
-def _print(table: Table) -> None:
+    for row in rows:
+        table.add_row(*map(Text, row))
     console = Console()
     if not console.is_terminal:
         # For programs: a row is a line, however long.

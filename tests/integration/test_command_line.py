@@ -63,6 +63,17 @@ def test_help_shows_how(command: str) -> None:
     assert done.output.count(f"python -m app {command}") > 1
 
 
+def test_what_writes_tables_is_not_loaded_for_a_server() -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import app.__main__, sys; print('rich.console' in sys.modules)"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    assert loaded.stdout == b"False\n"
+
+
 class TestFailure:
     def test_of_settings_is_one_message(self, bare: CommandLine) -> None:
         done = bare("serve", PORT="http", WORKERS="0", JWT_KEYS="hunter2")
