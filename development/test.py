@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from app.infra.security.hashing_executor import usable_cores
+
 
 def database(environment: dict[str, str]) -> str:
     """Say in words which database the tests are going to use."""
@@ -37,8 +39,10 @@ def _processes(arguments: list[str]) -> list[str]:
     """Run on all cores unless the arguments say how many, or ask for a debugger."""
     if any(argument.startswith(("-n", "--numprocesses", "--pdb")) for argument in arguments):
         return []
-    # Tests of one file share what they have started.
-    return ["--numprocesses=auto", "--dist=loadfile"]
+    # One more than there are cores, for many tests wait for what they have started. Those of one
+    # file share it; files come as they are found, so that the last of them are short.
+    processes = usable_cores() + 1
+    return [f"--numprocesses={processes}", "--dist=loadfile", "--no-loadscope-reorder"]
 
 
 if __name__ == "__main__":

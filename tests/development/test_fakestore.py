@@ -10,6 +10,7 @@ import pytest
 from development.fakestore.api import create_fakestore
 from development.fakestore.catalog import PRODUCTS
 from development.fakestore.server import RunningFakeStore, running_fakestore
+from tests.plain_http import NO_TLS
 
 # For an answer alone: on a busy machine connecting may take longer than that.
 IMPATIENT = httpx2.Timeout(5, read=0.05)
@@ -29,7 +30,7 @@ def store(running: RunningFakeStore) -> RunningFakeStore:
 
 @pytest.fixture
 def client(store: RunningFakeStore) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=store.url, timeout=5, trust_env=False) as client:
+    with httpx2.Client(base_url=store.url, timeout=5, verify=NO_TLS, trust_env=False) as client:
         yield client
 
 

@@ -11,7 +11,6 @@ from datetime import timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 
-import httpx2
 import psutil  # type: ignore[import-untyped]  # comes with the wheel of PostgreSQL, has no types
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.infra.http.connection import ConnectionLimits
 from app.infra.http.server import OTHER_FILES, GracefulServer, ServerConfig
 from development.port import free_port
+from tests.plain_http import plain_client
 
 ROOT = Path(__file__).parents[2]
 SECOND_OF_WORK = """
@@ -192,7 +192,7 @@ class TestAskedToStopWhileItStarts:
             host, port = listener.getsockname()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(server.serve(sockets=[listener]))
-                async with httpx2.AsyncClient(timeout=30) as client:
+                async with plain_client(timeout=30) as client:
                     assert (await client.get(f"http://{host}:{port}/")).status_code == 204
                 # Not to wait until it is over.
                 server.force_exit = True

@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx2
 import pytest
@@ -286,3 +288,11 @@ class TestConnections:
     def test_are_let_go_before_the_server_hangs_up(self) -> None:
         server = FakeStoreServer(create_fakestore())
         assert CatalogOptions().keepalive_s < server.config.timeout_keep_alive
+
+
+@pytest.mark.parametrize("url", ["https://store.example", "HTTPS://store.example", "HTTP://store"])
+def test_a_catalog_that_may_speak_tls_has_to_prove_who_it_is(url: str) -> None:
+    transport: Any = create_client(url, CatalogOptions())._transport  # noqa: SLF001 - nobody else tells
+    context = transport._pool._ssl_context  # noqa: SLF001
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert context.get_ca_certs()

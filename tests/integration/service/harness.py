@@ -19,6 +19,7 @@ import psycopg
 from app.settings import Settings
 from development.child import Child
 from development.port import free_port
+from tests.plain_http import NO_TLS
 
 T = TypeVar("T")
 
@@ -149,7 +150,7 @@ class FakeStore:
     def __init__(self, url: str) -> None:
         self.url = url
         self._ids = count(1001)
-        self._client = httpx2.Client(base_url=url, timeout=10)
+        self._client = httpx2.Client(base_url=url, timeout=10, verify=NO_TLS)
 
     def close(self) -> None:
         """Let go of the connection to it."""
@@ -296,7 +297,7 @@ def await_answer(url: str, program: Program) -> None:
     :raises Failed: if it ends, or takes too long
     """
     deadline = time.monotonic() + START_S
-    with httpx2.Client(timeout=5) as client:
+    with httpx2.Client(timeout=5, verify=NO_TLS) as client:
         while not _answers(client, url):
             program.check()
             if time.monotonic() > deadline:

@@ -15,6 +15,7 @@ from app.domain.access import Scope
 from app.domain.customer import Role
 from app.infra.dependency import wire
 from tests.integration.service.harness import API_KEY_HEADER, Service, settings_of
+from tests.plain_http import plain_client
 
 PASSWORD = "açaí com guaraná e tapioca"
 
@@ -78,8 +79,8 @@ class People:
     ) -> httpx2.AsyncClient:
         """Return a client of one of the API servers that is nobody yet."""
         return await self._open.enter_async_context(
-            httpx2.AsyncClient(
-                base_url=self.service.urls[server],
+            plain_client(
+                self.service.urls[server],
                 limits=httpx2.Limits(max_connections=connections),
                 **{"timeout": 30, **options},
             )

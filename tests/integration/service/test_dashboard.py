@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.infra.http.problem import concrete_problems
 from development.port import free_port
 from tests.integration.service.harness import ROOT, Failed, await_answer, running_service, until
+from tests.plain_http import NO_TLS
 
 OBSERVABILITY = ROOT / "development" / "observability"
 DASHBOARD = OBSERVABILITY / "grafana" / "dashboards" / "favorites.json"
@@ -62,7 +63,7 @@ def selected(query: str) -> Iterator[tuple[str, set[tuple[str, str]]]]:
 
 
 def scraped(port: int) -> list[tuple[str, dict[str, str]]]:
-    text = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    text = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=10, verify=NO_TLS).text
     return [
         (sample.name, sample.labels)
         for family in text_string_to_metric_families(text)
@@ -111,7 +112,9 @@ class TestQueries:
             ) as service,
             service.host.running("-m", "app", "worker", METRICS_PORT=str(worker)) as program,
         ):
-            httpx2.get(f"{service.urls[0]}/products/1", timeout=10).raise_for_status()
+            httpx2.get(
+                f"{service.urls[0]}/products/1", timeout=10, verify=NO_TLS
+            ).raise_for_status()
             await_answer(f"http://127.0.0.1:{worker}/metrics", program)
 
             async def all_are_told() -> bool:

@@ -21,6 +21,7 @@ import pytest_asyncio
 
 from development.port import free_port
 from tests.listening import wait_until_listening
+from tests.plain_http import plain_client
 from tests.raw_connection import connected
 
 SHIPPED = Path(__file__).parents[3] / "development" / "nginx" / "nginx.conf"
@@ -90,7 +91,7 @@ async def gateway(replicas: list[Replica], tmp_path: Path) -> AsyncGenerator[htt
     ports = [await replica.start() for replica in replicas]
     port = free_port()
     with running_nginx(tmp_path, port, ports):
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        async with plain_client(f"http://127.0.0.1:{port}", timeout=30) as client:
             yield client
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.hashing import hashing_processes
 from tests.integration.service.harness import Service, log_lines, running_service, until
 from tests.integration.service.people import PASSWORD
+from tests.plain_http import plain_client
 
 EMAIL = "ines@example.com"
 CROWD, KILLS, BETWEEN = 8, 5, 12
@@ -31,7 +32,7 @@ async def test_killing_them_costs_nobody_more_than_another_try(
         # Crowds are answered, however busy the machine is.
         DATABASE_POOL_TIMEOUT="15",
     ) as service:
-        async with httpx2.AsyncClient(base_url=service.urls[0], timeout=60) as client:
+        async with plain_client(service.urls[0], timeout=60) as client:
             await _sign_up(client)
 
             async def sign_in_again_and_again() -> None:
@@ -67,7 +68,7 @@ async def test_they_end_with_the_server(
 ) -> None:
     with running_service(tmp_path, new_database(migrated=True), servers=(processes,)) as service:
         (server,) = service.servers
-        async with httpx2.AsyncClient(base_url=service.urls[0], timeout=60) as client:
+        async with plain_client(service.urls[0], timeout=60) as client:
             await _sign_up(client)
             hashing = await _processes(service, at_least=processes)
             if how == "is killed":

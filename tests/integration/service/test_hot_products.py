@@ -13,6 +13,7 @@ from app.infra.postgres.migrate import upgrade
 from development.postgres import EmbeddedPostgres
 from tests.integration.service.harness import Service, running_service, until
 from tests.integration.service.ledger import Ledger
+from tests.plain_http import plain_client
 from tests.redis_server import REDIS_SERVER, RedisServer
 
 pytestmark = [pytest.mark.postgres, pytest.mark.redis]
@@ -93,8 +94,8 @@ async def world(
     hot_service: Service, one_redis: RedisServer, own_database: EmbeddedPostgres
 ) -> AsyncGenerator[World]:
     async with (
-        httpx2.AsyncClient(base_url=hot_service.urls[0], timeout=30) as one,
-        httpx2.AsyncClient(base_url=hot_service.urls[1], timeout=30) as other,
+        plain_client(hot_service.urls[0], timeout=30) as one,
+        plain_client(hot_service.urls[1], timeout=30) as other,
     ):
         yield World(
             service=hot_service,

@@ -20,12 +20,13 @@ from tests.integration.service.harness import (
     running_service,
     until,
 )
+from tests.plain_http import plain_client
 
 READS = 60
 
 
 async def scrape(port: int) -> dict[str, float]:
-    async with httpx2.AsyncClient(timeout=10) as client:
+    async with plain_client(timeout=10) as client:
         text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
     return {
         " ".join((sample.name, *(sample.labels[name] for name in sorted(sample.labels)))): (
@@ -54,7 +55,7 @@ class TestMetrics:
         ) as service:
             for _ in range(READS):
                 # Each on a connection of its own, so that both processes answer some.
-                async with httpx2.AsyncClient(base_url=service.urls[0], timeout=20) as client:
+                async with plain_client(service.urls[0], timeout=20) as client:
                     assert (await client.get("/products/1")).status_code == 200
 
             async def counted() -> dict[str, float]:
@@ -85,7 +86,7 @@ class TestMetrics:
             tmp_path, url, METRICS_PORT=str(port), DATABASE_POOL_TIMEOUT="30"
         ) as service:
             async with (
-                httpx2.AsyncClient(base_url=service.urls[0], timeout=60) as client,
+                plain_client(service.urls[0], timeout=60) as client,
                 asyncio.TaskGroup() as group,
             ):
                 with psycopg.connect(url) as connection:
@@ -123,7 +124,7 @@ class TestMetrics:
             cut_off = "favorites_http_connections_cut_off_total"
             async with AsyncExitStack() as connections:
                 for _ in range(kept):
-                    client = httpx2.AsyncClient(base_url=service.urls[0], timeout=20)
+                    client = plain_client(service.urls[0], timeout=20)
                     await connections.enter_async_context(client)
                     assert (await client.get("/health/live")).status_code == 200
                 for _ in range(silent):

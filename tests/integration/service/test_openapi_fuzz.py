@@ -26,6 +26,7 @@ from tests.double.service import Service as ServiceOnDoubles
 from tests.http.client import build
 from tests.integration.service.harness import Service
 from tests.integration.service.people import PASSWORD, Staff
+from tests.plain_http import NO_TLS
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "5"))
 
@@ -55,7 +56,7 @@ class Caller:
     def sign_up(self, *, admin: bool = False) -> dict[str, str]:
         """Become a new customer, or a new administrator."""
         email = f"{uuid4().hex}@example.com"
-        with httpx2.Client(base_url=self.service.urls[0], timeout=20) as client:
+        with httpx2.Client(base_url=self.service.urls[0], timeout=20, verify=NO_TLS) as client:
             customer = {"name": "Íris", "email": email, "password": PASSWORD}
             client.post("/auth/sign-up", json=customer).raise_for_status()
             if admin:

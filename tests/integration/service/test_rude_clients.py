@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx2
 import pytest
 
 from tests.integration.service.harness import Service, log_lines, running_service
+from tests.plain_http import plain_client
 
 RUDE = 504
 OTHERS = 6
@@ -174,7 +174,7 @@ async def test_cost_others_nothing_but_time(impatient: Service) -> None:
 
     async def be_polite(product_id: int) -> list[int]:
         statuses = []
-        async with httpx2.AsyncClient(base_url=service.urls[0], timeout=30) as client:
+        async with plain_client(service.urls[0], timeout=30) as client:
             while not over.is_set():
                 answers = [
                     await client.get(f"/products/{product_id}"),

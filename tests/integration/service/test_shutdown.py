@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from tests.integration.service.harness import POLL_S, STOP_S, Service, running_service, until
+from tests.plain_http import plain_client
 
 WORK_S = 3
 
@@ -27,7 +28,7 @@ async def test_every_request_is_answered_and_newcomers_are_refused(
         product_ids = [service.store.new_product() for _ in range(8)]
         service.store.misbehave(delay=WORK_S, paths=["/products/1*"])
         async with (
-            httpx2.AsyncClient(base_url=service.urls[0], timeout=20) as client,
+            plain_client(service.urls[0], timeout=20) as client,
             asyncio.TaskGroup() as load,
         ):
             under_way = [
@@ -73,7 +74,7 @@ async def test_newcomers_are_served_until_everybody_knows(
 async def _ask_anew(service: Service, path: str, *, times: int = 8) -> list[int]:
     """Ask several times, each on a connection of its own; returns the statuses."""
     anew = httpx2.Limits(max_keepalive_connections=0)
-    async with httpx2.AsyncClient(base_url=service.urls[0], timeout=20, limits=anew) as client:
+    async with plain_client(service.urls[0], timeout=20, limits=anew) as client:
         return [(await client.get(path)).status_code for _ in range(times)]
 
 
@@ -85,7 +86,7 @@ async def _unready(service: Service) -> bool:
 async def _ask_until_told_to_leave(service: Service) -> list[int]:
     """Probe on one connection, as load balancers do, for as long as the server keeps it."""
     statuses = []
-    async with httpx2.AsyncClient(base_url=service.urls[0], timeout=20) as client:
+    async with plain_client(service.urls[0], timeout=20) as client:
         while True:
             answer = await client.get("/health/ready")
             statuses.append(answer.status_code)
@@ -95,7 +96,7 @@ async def _ask_until_told_to_leave(service: Service) -> list[int]:
 
 
 async def _refused(service: Service) -> bool:
-    async with httpx2.AsyncClient(base_url=service.urls[0], timeout=20) as client:
+    async with plain_client(service.urls[0], timeout=20) as client:
         try:
             await client.get("/health/live")
         except httpx2.ConnectError:

@@ -20,6 +20,7 @@ from tests.integration.service.harness import (
     until,
 )
 from tests.integration.service.people import PASSWORD, People, Staff, employ
+from tests.plain_http import NO_TLS, plain_client
 
 FOREIGN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -161,7 +162,9 @@ class TestOneFailedRequest:
 
             with service.host.running("-m", "app", "worker", METRICS_PORT=str(port)):
                 await until(given_up, within_s=30, what="giving up")
-                metrics = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+                metrics = httpx2.get(
+                    f"http://127.0.0.1:{port}/metrics", timeout=10, verify=NO_TLS
+                ).text
             service.store.behave()
         assert 'favorites_job_dead_letters_total{task="validate_product"} 1.0' in metrics
         assert 'favorites_job_dead_letters_total{task="purge"} 0.0' in metrics
@@ -230,7 +233,7 @@ class TestTraces:
         with running_service(
             tmp_path, url, servers=(1,), OTEL_EXPORTER_OTLP_ENDPOINT=collector.url
         ) as service:
-            async with httpx2.AsyncClient(base_url=service.urls[0], timeout=30) as client:
+            async with plain_client(service.urls[0], timeout=30) as client:
                 with psycopg.connect(service.database_url) as other:
                     # As a migration does that nobody wanted at noon.
                     other.execute("LOCK TABLE products_cache IN ACCESS EXCLUSIVE MODE")
@@ -258,7 +261,7 @@ class TestTraces:
             servers=(1,),
             OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
         ) as service:
-            async with httpx2.AsyncClient(base_url=service.urls[0], timeout=5) as client:
+            async with plain_client(service.urls[0], timeout=5) as client:
                 for _ in range(5):
                     assert (await client.get("/products/1")).status_code == 200
                 assert await asyncio.to_thread(collector.asked.wait, 20)
@@ -277,7 +280,7 @@ class TestTraces:
             servers=(1,),
             OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
         ) as service:
-            async with httpx2.AsyncClient(base_url=service.urls[0], timeout=5) as client:
+            async with plain_client(service.urls[0], timeout=5) as client:
 
                 async def lost() -> bool:
                     assert (await client.get("/products/1")).status_code == 200
@@ -315,7 +318,7 @@ class TestWithoutACollector:
                 stderr=asyncio.subprocess.PIPE,
             )
             said, _ = await loaded.communicate()
-            async with httpx2.AsyncClient(base_url=service.urls[0], timeout=5) as client:
+            async with plain_client(service.urls[0], timeout=5) as client:
                 assert (await client.get("/products/1")).status_code == 200
         assert (loaded.returncode, said.decode().strip()) == (0, "[]")
         lines = log_lines(service.host.said())

@@ -20,6 +20,7 @@ from development.port import free_port
 from development.postgres import EmbeddedPostgres, StopMode
 from tests.integration.service.harness import ROOT, Program, Service, await_answer, until
 from tests.integration.service.people import Customer, People, employ
+from tests.plain_http import NO_TLS
 
 
 @contextmanager
@@ -241,7 +242,10 @@ class TestHealth:
             await_answer(url, program)
 
             async def begun() -> bool:
-                return "favorites_worker_silence_seconds +Inf" in httpx2.get(url, timeout=10).text
+                return (
+                    "favorites_worker_silence_seconds +Inf"
+                    in httpx2.get(url, timeout=10, verify=NO_TLS).text
+                )
 
             await until(begun, what="the beginning of its work")
             assert not await healthy(port)
