@@ -1,7 +1,8 @@
 """The limit: a bare ASGI callable that lets PostgreSQL build the JSON, and knows no safety at all.
 
-It answers as the service does, by one statement each. What a service does besides, finding out
-who asks, limits, logs, metrics, headers, can only cost; how much, the benchmark tells.
+It answers as the service does, by one statement each; to sign in, by two and a verification
+between them. What a service does besides, finding out who asks, limits, logs, metrics, headers,
+can only cost; how much, the benchmark tells.
 
 `python -m development.benchmark.limit PORT` serves it (`DATABASE_URL`), `... argon2 SECONDS CORES`
 tells how many passwords a second so many of its cores can verify.
@@ -22,6 +23,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.infra.security.argon import Argon2Parameters
+from app.infra.security.hashing_executor import usable_cores
 from development.benchmark.data import PASSWORD
 
 CONNECTIONS = 10
@@ -63,6 +65,12 @@ _ADD = """
     SELECT $1, product_id, now(), title, price, image, rating_rate, rating_count
     FROM products_cache WHERE product_id = $2
     ON CONFLICT DO NOTHING"""
+_ACCOUNT = "SELECT id, password_hash FROM customers WHERE email_key = $1"
+_SESSION = """
+    INSERT INTO sessions (id, customer_id, device, created_at, last_used_at, idle_expires_at,
+        expires_at)
+    VALUES (gen_random_uuid(), $1, '', now(), now(), now() + interval '14 days',
+        now() + interval '90 days')"""
 
 
 class Limit:
@@ -71,13 +79,14 @@ class Limit:
     def __init__(self, database_url: str) -> None:
         self._url = database_url
         self._pool: Any = None
+        self._hashing = ThreadPoolExecutor(usable_cores())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
-        status, body = await self._answer(scope)
+        status, body = await self._answer(scope, receive)
         await send(
             {
                 "type": "http.response.start",
@@ -100,7 +109,7 @@ class Limit:
         await self._pool.close()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _answer(self, scope: Scope) -> tuple[int, bytes]:
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         parts = scope["path"].split("/")
         match parts[1:]:
             case ["products", number]:
@@ -115,8 +124,20 @@ class Limit:
             case ["customers", id_, "favorites", number]:
                 done = await self._pool.execute(_ADD, UUID(id_), int(number))
                 return 201 if done.endswith("1") else 200, b"{}"
+            case ["auth", "sign-in"]:
+                return await self._sign_in(**json.loads((await receive())["body"]))
             case _:
                 return 200, b"{}"
+
+    async def _sign_in(self, *, email: str, password: str) -> tuple[int, bytes]:
+        customer_id, hashed = await self._pool.fetchrow(_ACCOUNT, email)
+        right = await asyncio.get_running_loop().run_in_executor(
+            self._hashing, Argon2Parameters().verify, password.encode(), hashed
+        )
+        if not right:
+            return 401, b"{}"
+        await self._pool.execute(_SESSION, customer_id)
+        return 200, b"{}"
 
 
 def create_app() -> Limit:

@@ -62,7 +62,14 @@ class Plan:
             quiet_s=2.0,
             warm_up=False,
             leave_out=frozenset(
-                {"sign_in", "sign_in_one_core", "half_load", "half_load_of_strangers", "storm"}
+                {
+                    "sign_in",
+                    "sign_in_callable",
+                    "sign_in_one_core",
+                    "half_load",
+                    "half_load_of_strangers",
+                    "storm",
+                }
             ),
         )
 
@@ -80,6 +87,7 @@ def run(stage: Stage, plan: Plan, *, only: Sequence[str] = ()) -> Json:
     """
     chosen: Mapping[str, Callable[[], Json]] = {
         **{each.name: _against_limit(stage, plan, each) for each in scenarios(stage.people)},
+        "sign_in_callable": lambda: _sign_in_beside_callable(stage, plan),
         "sign_in": lambda: _sign_in(stage, plan, stage.service, cores=hashing_cores()),
         "sign_in_one_core": lambda: _sign_in_one_core(stage, plan),
         "unchanged": lambda: _unchanged(stage, plan),
@@ -152,6 +160,17 @@ def _as_json(rounds: Mapping[str, Sequence[Round]]) -> Json:
     }
 
 
+def _sign_in_beside_callable(stage: Stage, plan: Plan) -> Json:
+    """Sign in beside a bare callable that verifies passwords on as many cores."""
+    requests = sign_ins(stage.people)
+    sides = {
+        "limit": (stage.limit, Load(stage.limit.port, requests, stage.directory, "sign-in")),
+        "service": (stage.service, Load(stage.service.port, requests, stage.directory, "sign-in")),
+    }
+    rounds = _in_turn(Driver(stage=stage), plan, sides, connections=HASHING_CONNECTIONS)
+    return {"title": "Sign in", "target": 0.95, **_as_json(rounds)}
+
+
 def _sign_in_one_core(stage: Stage, plan: Plan) -> Json:
     """Sign in where hashing may use one core, and all the rest of the work another."""
     with another_service(stage, {"PASSWORD_THREADS": "1"}) as service:
@@ -186,7 +205,7 @@ def _sign_in(stage: Stage, plan: Plan, server: Server, *, cores: int) -> Json:
             service.append(done)
             limit.append({"per_s": round(bare, 1)})
     return {
-        "title": f"Sign in, hashing on {'one core' if cores == 1 else f'{cores} cores'}",
+        "title": f"Sign in, to bare hashing on {'one core' if cores == 1 else f'{cores} cores'}",
         "target": 0.95,
         "service": [each.as_json() for each in service],
         "limit": limit,
@@ -203,18 +222,30 @@ def _unchanged(stage: Stage, plan: Plan) -> Json:
     if not conditional:
         return {}
     whole = scenarios(stage.people[: len(conditional)])[0].service
-    drive = Driver(stage=stage)
-    loads = {
-        "limit": Load(stage.service.port, whole, stage.directory, "whole"),
-        "service": Load(stage.service.port, conditional, stage.directory, "unchanged"),
+    port = stage.service.port
+    sides = {
+        "limit": (stage.service, Load(port, whole, stage.directory, "whole")),
+        "service": (stage.service, Load(port, conditional, stage.directory, "unchanged")),
     }
-    rounds: dict[str, list[Round]] = {"service": [], "limit": []}
+    rounds = _in_turn(Driver(stage=stage), plan, sides)
+    return {"title": "An unchanged list (304), to one in full", "target": 1.5, **_as_json(rounds)}
+
+
+def _in_turn(
+    drive: Driver,
+    plan: Plan,
+    sides: Mapping[str, tuple[Server, Load]],
+    *,
+    connections: int = CONNECTIONS,
+) -> Mapping[str, Sequence[Round]]:
+    """Drive one side after the other, again and again."""
+    rounds: dict[str, list[Round]] = {side: [] for side in sides}
     for number in range(0 if plan.warm_up else 1, plan.rounds + 1):
-        for side, load in loads.items():
-            done = drive.round(stage.service, load, seconds=plan.seconds)
+        for side, (server, load) in sides.items():
+            done = drive.round(server, load, seconds=plan.seconds, connections=connections)
             if number:
                 rounds[side].append(done)
-    return {"title": "An unchanged list (304), to one in full", "target": 1.5, **_as_json(rounds)}
+    return rounds
 
 
 def _half_load(stage: Stage, plan: Plan, *, evenly: bool) -> Json:
