@@ -33,10 +33,11 @@ from app.infra.fakestore.client import create_client
 from app.infra.fakestore.options import CatalogOptions
 from app.infra.http.api import VERSION, create_api
 from app.infra.http.cut_off import ConnectionObserver
+from app.infra.http.middleware import access_log
 from app.infra.http.middleware.request_id import current_request_id
 from app.infra.http.options import HttpOptions
 from app.infra.http.rate_limit.create import create_limiter
-from app.infra.logger import configure_logging
+from app.infra.logger import PlainEvents, configure_logging
 from app.infra.metrics.process import Sampler, process_metrics
 from app.infra.postgres.engine import connector, create_engine, sessions_of, statement_trace
 from app.infra.postgres.lookup.additions import PostgresAdditions
@@ -281,6 +282,7 @@ def create_app() -> FastAPI:
                 settings.rate_limit,
                 redis_url=_redis_url(settings),
             ),
+            log=PlainEvents(access_log.__name__, access_log.EVENT),
             observe=process_metrics().requests,
             tracer=tracer,
         ),

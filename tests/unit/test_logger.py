@@ -2,13 +2,15 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
-from app.infra.logger import REDACTED, configure_logging
+from app.infra.http.middleware.request_id import RequestIdBound
+from app.infra.logger import REDACTED, PlainEvents, configure_logging
 
 Write = Callable[[], str]
 
@@ -192,3 +194,66 @@ class TestIds(LogTest):
         logging.getLogger("app.core").info("done")
         lines = list(map(json.loads, self.stream.getvalue().splitlines()))
         assert [line.get("trace_id") for line in lines] == [None, "t1", "t1"]
+
+
+FIELDS = {"route": "/products/{product_id}", "status": 200, "duration_ms": 0.25, "key_id": None}
+
+
+class TestPlainEvents(LogTest):
+    def write(self, *, request_id: str = "r1", fields: Mapping[str, Any] = FIELDS) -> None:
+        """Log an event as one of those that happen all the time, and as any other."""
+        with RequestIdBound(request_id):
+            PlainEvents("app.somewhere", "done")(fields, request_id=request_id)
+            structlog.stdlib.get_logger("app.somewhere").info("done", **fields)
+
+    def lines(self) -> list[list[tuple[str, Any]]]:
+        lines = [json.loads(line) for line in self.stream.getvalue().splitlines()]
+        for line in lines:
+            assert line.pop("timestamp").endswith("Z")
+        return [list(line.items()) for line in lines]
+
+    @pytest.mark.parametrize(
+        ("request_id", "fields"),
+        [
+            ("r1", FIELDS),
+            ("r1", {}),
+            ("r1", {"route": "/d\xe9j\xe0"}),
+            ("r1", {"route": "a\r\n{}"}),
+            ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0", FIELDS),
+            (f"aiq_shop_{'0a' * 32}", FIELDS),
+        ],
+    )
+    def test_are_logged_as_any_other(self, request_id: str, fields: Mapping[str, Any]) -> None:
+        self.configure("json")
+        self.write(request_id=request_id, fields=fields)
+        first, second = self.lines()
+        assert first == second
+        assert self.stream.getvalue().isascii()
+        assert (request_id in self.stream.getvalue()) == (request_id == "r1")
+
+    def test_carry_the_ids_of_all_lines(self) -> None:
+        self.stream = io.StringIO()
+        configure_logging(
+            format="json", level="INFO", stream=self.stream, ids=lambda: {"trace_id": "t1"}
+        )
+        self.write()
+        first, second = self.lines()
+        assert first == second
+        assert ("trace_id", "t1") in first
+
+    def test_are_not_logged_below_the_level(self) -> None:
+        self.configure("json", level="WARNING")
+        self.write()
+        assert self.stream.getvalue() == ""
+
+    def test_look_on_a_terminal_as_any_other(self) -> None:
+        self.configure("console")
+        self.write()
+        first, second = (line.split(maxsplit=1)[1] for line in self.stream.getvalue().splitlines())
+        assert first == second
+
+    def test_are_seen_by_tests(self) -> None:
+        self.configure("json")
+        with capture_logs() as logs:
+            self.write()
+        assert logs[0] == logs[1]

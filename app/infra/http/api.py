@@ -77,7 +77,12 @@ def create_api(use_cases: AbstractAsyncContextManager[UseCases], options: HttpOp
     async def lifespan(_: FastAPI) -> AsyncGenerator[dict[str, Any]]:
         try:
             async with use_cases as wired:
-                yield {"use_cases": wired}
+                # In the state of each request, where it is found soonest.
+                yield {
+                    "use_cases": wired,
+                    "lately_shown": LatelyShown(),
+                    "api_key_field": options.api_key_header.lower().encode(),
+                }
         finally:
             if options.limiter is not None:
                 await options.limiter.aclose()
@@ -113,7 +118,6 @@ def create_api(use_cases: AbstractAsyncContextManager[UseCases], options: HttpOp
     )
     api.state.options = options
     api.state.cursors = CursorCodec(options.cursor_keys)
-    api.state.lately_shown = LatelyShown()
     schema = partial(openapi.document, api, api_key_header=options.api_key_header)
     api.openapi = schema  # type: ignore[method-assign]  # FastAPI's documented way
     if options.docs_enabled:
@@ -137,6 +141,7 @@ def _middleware(options: HttpOptions) -> list[Middleware]:
         *([Middleware(Trace, tracer=options.tracer)] if options.tracer is not None else []),
         Middleware(
             Envelope,
+            log=options.log,
             observe=options.observe,
             trusted_proxies=options.trusted_proxies,
             https_only=options.cookie_secure,

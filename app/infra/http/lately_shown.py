@@ -54,5 +54,5 @@ def was_shown_lately(scope: Scope, tag: str) -> bool:
 
 
 def _lately_shown(scope: Scope) -> LatelyShown:
-    shown: LatelyShown = scope["app"].state.lately_shown
+    shown: LatelyShown = scope["state"]["lately_shown"]
     return shown

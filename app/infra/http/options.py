@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
 from app.application.tracer import Tracer
+from app.infra.http.middleware.access_log import RequestLog, log_as_any_line
 from app.infra.http.rate_limit.limiter import RateLimiter
 
 
@@ -54,8 +55,8 @@ class HttpOptions:
     (`https://shop.example`). `trusted_proxies` are those whose `X-Forwarded-For` is believed.
     `product_max_age` is how long others may keep a product (the soft TTL). `ready` returns if the
     service can do its work, and raises `Unavailable` otherwise. `limiter` bounds how much one
-    client may ask; it is closed with the application. `observe` hears of every request, and so
-    does `tracer`, if there is one.
+    client may ask; it is closed with the application. `log` and `observe` hear of every request,
+    and so does `tracer`, if there is one.
     """
 
     cursor_keys: Sequence[bytes] = field(repr=False)
@@ -68,6 +69,7 @@ class HttpOptions:
     product_max_age: timedelta = timedelta(minutes=5)
     ready: Callable[[], Awaitable[None]] = _always_ready
     limiter: RateLimiter | None = field(default=None, repr=False)
+    log: RequestLog = log_as_any_line
     observe: RequestObserver = _ignore
     tracer: Tracer | None = None
 

@@ -107,12 +107,12 @@ def _shown(scope: AsgiScope) -> tuple[str | None, str | None]:
 
 
 def _find_shown(scope: AsgiScope) -> tuple[str | None, str | None]:
-    key_header = scope["app"].state.options.api_key_header.lower().encode()
+    key_field = scope["state"]["api_key_field"]
     tokens, keys = set(), set()
     for name, value in scope["headers"]:
         if name == b"authorization":
             tokens.add(_bearer_token(value.decode("latin-1")))
-        elif name == key_header:
+        elif name == key_field:
             keys.add(value.decode("latin-1"))
     if not tokens and not keys:
         tokens = {*cookie_values(scope, ACCESS_COOKIE)}

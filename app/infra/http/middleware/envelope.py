@@ -5,7 +5,7 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.infra.http.middleware.access_log import log_request, route_template
+from app.infra.http.middleware.access_log import RequestLog, log_request, route_template
 from app.infra.http.middleware.client_address import Network, find_client
 from app.infra.http.middleware.request_id import HEADER, RequestIdBound, choose_request_id
 from app.infra.http.middleware.security_headers import security_headers
@@ -30,11 +30,13 @@ class Envelope:
         self,
         app: ASGIApp,
         *,
+        log: RequestLog,
         observe: RequestObserver,
         trusted_proxies: Sequence[Network],
         https_only: bool,
     ) -> None:
         self._app = app
+        self._log = log
         self._observe = observe
         self._trusted = tuple(trusted_proxies)
         self._headers = security_headers(https_only=https_only)
@@ -72,7 +74,7 @@ class Envelope:
                 await self._app(scope, receive, send_in_envelope)
             finally:
                 duration_s, status = perf_counter() - began, state["status"]
-                log_request(scope, method=method, status=status, duration_s=duration_s)
+                log_request(self._log, scope, method=method, status=status, duration_s=duration_s)
                 self._observe(
                     method=method,
                     route=route_template(scope),
