@@ -121,7 +121,7 @@ class TestSettings:
 
 class TestObserving:
     def test_knows_every_event(self) -> None:
-        logged = re.compile(r"""logger\.\w+\(\s*"([a-z_]+)\"""")
+        logged = re.compile(r"""(?:logger\.\w+\(\s*|\bEVENT = )"([a-z_]+)\"""")
         sources = (ROOT / "app").rglob("*.py")
         events = {
             event
