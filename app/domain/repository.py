@@ -542,6 +542,12 @@ class Lookups(ABC):
         """Return whose session this is, as `SessionRepository` does."""
 
     @abstractmethod
+    async def find_reader(
+        self, session_id: SessionId, *, now: datetime
+    ) -> tuple[CustomerPrincipal, ListVersion] | None:
+        """Return whose session this is, and what their list depends on at the same moment."""
+
+    @abstractmethod
     async def find_product(self, product_id: ProductId) -> CachedProduct | UnknownProduct | None:
         """Return what is known of a product, as `ProductRepository.get` does."""
 

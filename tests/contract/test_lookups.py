@@ -190,13 +190,19 @@ class TestLookupsOfSessions:
         session = make.session(customer_id=customer.id)
         token = make.refresh_token(session_id=session.id)
         await do(uow, lambda work: work.sessions.add(session, token))
+        await favored(uow, make.favorite(customer_id=customer.id))
         over = min(session.idle_expires_at, session.expires_at)
         for now in (NOW, over - TICK, over, over + HOUR):
             async with uow() as work:
                 expected = await work.sessions.find_principal(session.id, now=now)
+                version = await work.favorites.version(customer.id)
             assert (expected is None) == (now >= over)
             assert await lookups.find_principal(session.id, now=now) == expected
+            assert await lookups.find_reader(session.id, now=now) == (
+                None if expected is None else (expected, version)
+            )
         assert await lookups.find_principal(SessionId(make.uuid()), now=NOW) is None
+        assert await lookups.find_reader(SessionId(make.uuid()), now=NOW) is None
 
     async def test_see_an_end_at_once(self, uow: UnitOfWorkFactory, lookups: Lookups) -> None:
         customer = await stored_customer(uow)
@@ -204,5 +210,7 @@ class TestLookupsOfSessions:
         token = make.refresh_token(session_id=session.id)
         await do(uow, lambda work: work.sessions.add(session, token))
         assert await lookups.find_principal(session.id, now=NOW) is not None
+        assert await lookups.find_reader(session.id, now=NOW) is not None
         await do(uow, lambda work: work.sessions.end_all(customer.id, now=NOW))
         assert await lookups.find_principal(session.id, now=NOW) is None
+        assert await lookups.find_reader(session.id, now=NOW) is None

@@ -27,6 +27,16 @@ class UnitLookups(Lookups):
             return await work.sessions.find_principal(session_id, now=now)
 
     @override
+    async def find_reader(
+        self, session_id: SessionId, *, now: datetime
+    ) -> tuple[CustomerPrincipal, ListVersion] | None:
+        async with self.uow() as work:
+            principal = await work.sessions.find_principal(session_id, now=now)
+            if principal is None:
+                return None
+            return principal, await work.favorites.version(principal.customer_id)
+
+    @override
     async def find_product(self, product_id: ProductId) -> CachedProduct | UnknownProduct | None:
         async with self.uow() as work:
             return await work.products.get(product_id)

@@ -11,6 +11,7 @@ from app.domain.access import (
     Principal,
     ServicePrincipal,
 )
+from app.domain.favorite import ListVersion
 from app.domain.outcome import InvalidApiKey, InvalidToken
 from app.domain.repository import Lookups, UnitOfWorkFactory
 
@@ -65,6 +66,16 @@ class Authenticate:
             return ServicePrincipal(key_id=key.id, scopes=claimed.scopes & key.scopes)
         principal = await self.lookups.find_principal(claimed.session_id, now=now)
         return self._same(claimed, principal)
+
+    async def reader(self, claimed: CustomerPrincipal) -> tuple[CustomerPrincipal, ListVersion]:
+        """
+        Return whom a token names as they are now, and what their list depends on, by one look.
+
+        :raises InvalidToken: if their session has ended
+        """
+        found = await self.lookups.find_reader(claimed.session_id, now=self.clock())
+        principal, version = found or (None, ListVersion(favorites=0, catalog=0))
+        return self._same(claimed, principal), version
 
     async def by_api_key(self, text: str) -> ServicePrincipal:
         """

@@ -21,6 +21,7 @@ from starlette.types import Scope as AsgiScope
 
 from app.domain.access import CustomerPrincipal, Principal, Scope, ServicePrincipal
 from app.domain.customer import CustomerId
+from app.domain.favorite import ListVersion
 from app.domain.outcome import (
     AdminOnly,
     CustomerNotFound,
@@ -68,6 +69,17 @@ async def authenticate(scope: AsgiScope) -> Principal:
         raise MissingCredentials("Sign in, or send an API key.")
     scope["state"]["principal"] = principal
     return principal
+
+
+async def authenticate_reader(scope: AsgiScope, claimed: CustomerPrincipal) -> ListVersion:
+    """
+    Find out that a customer is who a token says, and return what their list depends on.
+
+    :raises InvalidToken: if their session has ended
+    """
+    principal, version = await wired(scope).authenticate.reader(claimed)
+    scope["state"]["principal"] = principal
+    return version
 
 
 async def recognized(scope: AsgiScope) -> Principal | None:

@@ -32,7 +32,7 @@ from app.infra.http.router.favorite_request import favorites_name
 from app.infra.http.router.favorites import favorited_status
 from app.infra.http.router.products import product_headers
 from app.infra.http.schema import parse_product_id
-from app.infra.http.security import authenticate, claimed_by
+from app.infra.http.security import authenticate, authenticate_reader, claimed_by
 from app.infra.http.use_cases import wired
 
 Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
@@ -136,17 +136,19 @@ class PlainRequests:
             if (found := _LIMIT.fullmatch(query)) is None:
                 return None
             limit = int(found[1])
-        customer_id = _own(scope, id_)
-        if customer_id is None:
+        claimed = _claimed(scope, id_)
+        if claimed is None:
             return None
+        customer_id = claimed.customer_id
         known = if_none_match(scope)
         if known == "*":
             return None
         scope["route"] = _LIST
-        await authenticate(scope)
         use_cases = wired(scope)
-        if known:
-            version = await use_cases.read_list_version(customer_id=customer_id)
+        if not known:
+            await authenticate(scope)
+        else:
+            version = await authenticate_reader(scope, claimed)
             tag = _tag(scope, customer_id, version)
             if is_known(known, tag) and was_shown_lately(scope, tag):
                 # A list that never changed could be that of a customer who has been erased.
@@ -218,15 +220,20 @@ def _product_id(text: str) -> ProductId | None:
         return None
 
 
-def _own(scope: Scope, id_: str) -> CustomerId | None:
+def _claimed(scope: Scope, id_: str) -> CustomerPrincipal | None:
     """Return whose request it is, if it is about themselves; what is wrong is for the route."""
     try:
         claimed = claimed_by(scope)
     except InvalidToken:
         return None
     if isinstance(claimed, CustomerPrincipal) and (id_ == "me" or id_ == str(claimed.customer_id)):
-        return claimed.customer_id
+        return claimed
     return None
+
+
+def _own(scope: Scope, id_: str) -> CustomerId | None:
+    claimed = _claimed(scope, id_)
+    return None if claimed is None else claimed.customer_id
 
 
 def _tag(scope: Scope, customer_id: CustomerId, version: ListVersion) -> str:

@@ -16,17 +16,20 @@ from app.infra.postgres.lookup.batch import Batch
 from app.infra.postgres.lookup.copies import Copies, Copy
 from app.infra.postgres.lookup.lanes import Lanes
 
+Reader: TypeAlias = tuple[CustomerPrincipal, ListVersion]
 Newest: TypeAlias = tuple[ListVersion, Page[FavoriteItem]]
 Found: TypeAlias = tuple[FavoriteItem | None, Copy | None]
 Contained: TypeAlias = tuple[ListVersion, frozenset[ProductId]]
 
 _LIST_MOST = 32
 
-_PRINCIPALS = """
+_LIVING = """
+    s.id = ANY ($1)
+        AND s.ended_at IS NULL AND s.idle_expires_at > $2 AND s.expires_at > $2"""
+_PRINCIPALS = f"""
     SELECT s.id, s.customer_id, c.role
     FROM sessions AS s JOIN customers AS c ON c.id = s.customer_id
-    WHERE s.id = ANY ($1)
-        AND s.ended_at IS NULL AND s.idle_expires_at > $2 AND s.expires_at > $2"""
+    WHERE {_LIVING}"""  # noqa: S608 - constants
 _PRODUCTS = "SELECT product_id, xmin FROM products_cache WHERE product_id = ANY ($1)"
 _CATALOG_VERSION = """
     coalesce((SELECT content_version FROM catalog_state WHERE id = 1), 0)"""
@@ -34,6 +37,11 @@ _VERSIONS = f"""
     SELECT q.customer_id, coalesce(l.version, 0), {_CATALOG_VERSION}
     FROM unnest($1::uuid[]) AS q (customer_id)
     LEFT JOIN favorite_lists AS l ON l.customer_id = q.customer_id"""  # noqa: S608 - constants
+_READERS = f"""
+    SELECT s.id, s.customer_id, c.role, coalesce(l.version, 0), {_CATALOG_VERSION}
+    FROM sessions AS s JOIN customers AS c ON c.id = s.customer_id
+    LEFT JOIN favorite_lists AS l ON l.customer_id = s.customer_id
+    WHERE {_LIVING}"""  # noqa: S608 - constants
 # Products are not part of it: they are shared by many lists, and most are known already.
 _NEWEST = f"""
     SELECT q.n, coalesce(l.version, 0), {_CATALOG_VERSION},
@@ -80,6 +88,7 @@ class PostgresLookups(Lookups):
         self._copies = Copies(lanes.fetch)
         self._snapshots = _Snapshots()
         self._principals = Batch(self._find_principals, patience=patience)
+        self._readers = Batch(self._find_readers, patience=patience)
         self._products = Batch(self._find_products, patience=patience)
         self._favorites = Batch(self._find_favorites, patience=patience)
         self._versions = Batch(self._list_versions, patience=patience)
@@ -95,16 +104,38 @@ class PostgresLookups(Lookups):
     async def _find_principals(
         self, asked: Collection[tuple[SessionId, datetime]]
     ) -> Mapping[tuple[SessionId, datetime], CustomerPrincipal | None]:
-        # Asked within moments of each other: what is over for one is over for all.
-        latest = max(now for _, now in asked)
-        ids = list({session_id for session_id, _ in asked})
         found = {
-            id_: CustomerPrincipal(
-                customer_id=CustomerId(customer_id), session_id=SessionId(id_), role=Role(role)
-            )
-            for id_, customer_id, role in await self._lanes.fetch(_PRINCIPALS, ids, latest)
+            id_: _principal(id_, customer_id, role)
+            for id_, customer_id, role in await self._of_sessions(_PRINCIPALS, asked)
         }
         return {key: found.get(key[0]) for key in asked}
+
+    @override
+    async def find_reader(self, session_id: SessionId, *, now: datetime) -> Reader | None:
+        return await self._readers.ask((session_id, now))
+
+    async def _find_readers(
+        self, asked: Collection[tuple[SessionId, datetime]]
+    ) -> Mapping[tuple[SessionId, datetime], Reader | None]:
+        found = {
+            id_: (
+                _principal(id_, customer_id, role),
+                ListVersion(favorites=favorites, catalog=catalog),
+            )
+            for id_, customer_id, role, favorites, catalog in await self._of_sessions(
+                _READERS, asked
+            )
+        }
+        return {key: found.get(key[0]) for key in asked}
+
+    async def _of_sessions(
+        self, statement: str, asked: Collection[tuple[SessionId, datetime]]
+    ) -> Sequence[Any]:
+        # Asked within moments of each other: what is over for one is over for all.
+        latest = max(now for _, now in asked)
+        return await self._lanes.fetch(
+            statement, list({session_id for session_id, _ in asked}), latest
+        )
 
     @override
     async def find_product(self, product_id: ProductId) -> CachedProduct | UnknownProduct | None:
@@ -221,6 +252,7 @@ class PostgresLookups(Lookups):
         """Give up what is under way."""
         for batch in (
             self._principals,
+            self._readers,
             self._products,
             self._favorites,
             self._versions,
@@ -228,6 +260,12 @@ class PostgresLookups(Lookups):
             self._contained,
         ):
             await batch.aclose()
+
+
+def _principal(session_id: Any, customer_id: Any, role: str) -> CustomerPrincipal:
+    return CustomerPrincipal(
+        customer_id=CustomerId(customer_id), session_id=SessionId(session_id), role=Role(role)
+    )
 
 
 _Columns: TypeAlias = tuple[Any, ...]
