@@ -43,6 +43,7 @@ _SECRET_TEXT = re.compile(
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _LINE_BREAK = re.compile("[\t\n]")
 _DEPTH_MAX = 6
+
 # Chatter, or lines that would hold what we must not log (statements, URLs, arguments).
 _QUIET = {
     "alembic": logging.WARNING,
@@ -120,7 +121,6 @@ class PlainEvents:
 
     def __init__(self, name: str, event: str) -> None:
         self._logger = structlog.stdlib.get_logger(name)
-        self._event = event
         self._rest = {"event": event, "logger": name, "level": "info"}
 
     def __call__(self, fields: Mapping[str, str | float | None], *, request_id: str) -> None:
@@ -134,7 +134,7 @@ class PlainEvents:
                 lines.write(line)
                 return
         # As every other line.
-        self._logger.info(self._event, **fields)
+        self._logger.info(self._rest["event"], **fields)
 
 
 class _Lines:

@@ -1,7 +1,6 @@
 """The benchmark: rounds of load on the service and on the limit in turn."""
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.infra.security.hashing_executor import hashing_cores
+from app.infra.security.hashing_executor import hashing_cores, usable_cores
 from development.benchmark.data import remove_added
 from development.benchmark.load import Load, Rate, driver
 from development.benchmark.noise import Spread
@@ -117,21 +116,15 @@ def _against_limit(stage: Stage, plan: Plan, scenario: Scenario) -> Callable[[],
         right = {} if scenario.writes else agreed(stage, scenario)
         ours = Load(stage.service.port, scenario.service, stage.directory, scenario.name)
         theirs = Load(stage.limit.port, scenario.limit, stage.directory, scenario.name)
-        rounds: dict[str, list[Round]] = {"service": [], "limit": []}
-        for number in range(0 if plan.warm_up else 1, plan.rounds + 1):
-            for side, server, load in (
-                ("limit", stage.limit, theirs),
-                ("service", stage.service, ours),
-            ):
-                seconds = plan.seconds if number else WARM_UP_S
-                sampled = right if side == "service" else None
-                done = drive.round(server, load, seconds=seconds, right=sampled)
-                if scenario.writes:
-                    _check_added(
-                        remove_added(stage.database_url, stage.people), done.measured.requests
-                    )
-                if number:
-                    rounds[side].append(done)
+
+        def settle(done: Round) -> None:
+            if scenario.writes:
+                _check_added(
+                    remove_added(stage.database_url, stage.people), done.measured.requests
+                )
+
+        sides = {"limit": (stage.limit, theirs), "service": (stage.service, ours)}
+        rounds = _in_turn(drive, plan, sides, right=right, settle=settle)
         return {
             "title": scenario.title,
             "target": scenario.target,
@@ -237,12 +230,25 @@ def _in_turn(
     sides: Mapping[str, tuple[Server, Load]],
     *,
     connections: int = CONNECTIONS,
+    right: Mapping[bytes, object] | None = None,
+    settle: Callable[[Round], None] = lambda _: None,
 ) -> Mapping[str, Sequence[Round]]:
-    """Drive one side after the other, again and again."""
+    """
+    Drive one side after the other, again and again.
+
+    What the service says is compared with what is `right`; `settle` is called after each round.
+    """
     rounds: dict[str, list[Round]] = {side: [] for side in sides}
     for number in range(0 if plan.warm_up else 1, plan.rounds + 1):
         for side, (server, load) in sides.items():
-            done = drive.round(server, load, seconds=plan.seconds, connections=connections)
+            done = drive.round(
+                server,
+                load,
+                seconds=plan.seconds if number else WARM_UP_S,
+                connections=connections,
+                right=right if side == "service" else None,
+            )
+            settle(done)
             if number:
                 rounds[side].append(done)
     return rounds
@@ -355,7 +361,7 @@ def _about(plan: Plan) -> Json:
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "revision": revision,
         "python": platform.python_version(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "driver": driver(),
         "rounds": plan.rounds,
         "seconds": plan.seconds,

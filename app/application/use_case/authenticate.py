@@ -74,7 +74,9 @@ class Authenticate:
         :raises InvalidToken: if their session has ended
         """
         found = await self.lookups.find_reader(claimed.session_id, now=self.clock())
-        principal, version = found or (None, ListVersion(favorites=0, catalog=0))
+        if found is None:
+            raise _ended()
+        principal, version = found
         return self._same(claimed, principal), version
 
     async def by_api_key(self, text: str) -> ServicePrincipal:
@@ -98,7 +100,7 @@ class Authenticate:
         claimed: CustomerPrincipal, principal: CustomerPrincipal | None
     ) -> CustomerPrincipal:
         if principal is None or principal.customer_id != claimed.customer_id:
-            raise InvalidToken("The session has ended")
+            raise _ended()
         return principal
 
     async def _key(self, key_id: ApiKeyId) -> ApiKey | None:
@@ -115,3 +117,7 @@ class Authenticate:
             await work.api_keys.touch(key.id, now=now, granularity=_USE_NOTED_EVERY)
             await work.commit()
         logger.info("api_key_used", extra={"key_id": key.id})
+
+
+def _ended() -> InvalidToken:
+    return InvalidToken("The session has ended")

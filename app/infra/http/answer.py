@@ -14,13 +14,12 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from app.infra.http.middleware.request_id import HEADER
+from app.infra.http.middleware.request_id import FIELD
 from app.infra.http.middleware.security_headers import security_headers
 from app.infra.http.problem import InternalError, problem_response
 
 # That the site is for HTTPS alone is said by the application.
 SECURITY = security_headers(https_only=False)
-REQUEST_ID = HEADER.lower().encode()
 
 _WITHOUT_BODY = frozenset({204, 304})
 # Fields that have the same few values in all answers; what is in them is nobody's secret.
@@ -64,13 +63,12 @@ class Answer(RequestResponseCycle):
         if self.disconnected:
             return
         begun = self.response_started or self._head is not None
-        if message["type"] == ("http.response.body" if begun else "http.response.start"):
-            if begun:
-                self._go_on(message.get("body", b""), last=not message.get("more_body", False))
-            else:
-                self._begin(message["status"], message.get("headers", ()))
-        else:
+        if message["type"] != ("http.response.body" if begun else "http.response.start"):
             raise RuntimeError(f"{message['type']!r} is not what comes next.")
+        if begun:
+            self._go_on(message.get("body", b""), last=not message.get("more_body", False))
+        else:
+            self._begin(message["status"], message.get("headers", ()))
 
     @override
     async def send_500_response(self) -> None:
@@ -161,6 +159,6 @@ def last_fields(answer: Response, request_id: str) -> Sequence[tuple[bytes, byte
     return [
         *SECURITY,
         *answer.raw_headers,
-        (REQUEST_ID, request_id.encode()),
+        (FIELD, request_id.encode()),
         (b"connection", b"close"),
     ]

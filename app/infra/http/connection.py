@@ -19,9 +19,9 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from app.infra.http.answer import REQUEST_ID, SECURITY, Answer, last_fields
+from app.infra.http.answer import SECURITY, Answer, last_fields
 from app.infra.http.cut_off import ConnectionObserver, CutOff, nobody
-from app.infra.http.middleware.request_id import HEADER, choose_request_id
+from app.infra.http.middleware.request_id import FIELD, HEADER, choose_request_id
 from app.infra.http.problem import (
     HeadTooLarge,
     MalformedRequest,
@@ -466,7 +466,7 @@ async def _refuse_service(
 ) -> None:
     # Whoever watches over the process has to learn that it lives, above all now.
     if not scope["path"].startswith(_HEALTH):
-        sent = [value for name, value in scope["headers"] if name == REQUEST_ID]
+        sent = [value for name, value in scope["headers"] if name == FIELD]
         scope["state"]["request_id"] = request_id = choose_request_id(sent)
         connections.count(CutOff.SERVER_BUSY)
         client_ip = scope["client"][0] if scope["client"] else None

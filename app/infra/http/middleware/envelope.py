@@ -7,12 +7,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.infra.http.middleware.access_log import RequestLog, log_request, route_template
 from app.infra.http.middleware.client_address import Network, find_client
-from app.infra.http.middleware.request_id import HEADER, RequestIdBound, choose_request_id
+from app.infra.http.middleware.request_id import FIELD, RequestIdBound, choose_request_id
 from app.infra.http.middleware.security_headers import security_headers
 from app.infra.http.options import RequestObserver
 from app.infra.http.problem import problem_told
 
-_REQUEST_ID = HEADER.lower().encode()
 _FORWARDED_FOR = b"x-forwarded-for"
 
 
@@ -48,14 +47,14 @@ class Envelope:
             return
         ids, hops = [], []
         for name, value in scope["headers"]:
-            if name == _REQUEST_ID:
+            if name == FIELD:
                 ids.append(value)
             elif name == _FORWARDED_FOR:
                 hops.append(value)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id = choose_request_id(ids)
         state["client_ip"] = find_client(scope.get("client"), hops, trusted=self._trusted)
-        state["fields"] = fields = [(_REQUEST_ID, request_id.encode())]
+        state["fields"] = fields = [(FIELD, request_id.encode())]
         state["status"] = None
         method = scope["method"]
         began = perf_counter()

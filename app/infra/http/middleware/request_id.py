@@ -10,6 +10,8 @@ from starlette.types import Scope
 from structlog.contextvars import STRUCTLOG_KEY_PREFIX
 
 HEADER = "X-Request-ID"
+FIELD = HEADER.lower().encode()
+"""The same, as ASGI has it."""
 
 _ACCEPTABLE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 # By this name it is on every line that is logged, without being kept twice.

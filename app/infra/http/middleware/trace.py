@@ -1,7 +1,7 @@
 """Every request as a trace."""
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.application.tracer import SpanKind, Tracer
 from app.domain.access import CustomerPrincipal, ServicePrincipal
@@ -37,14 +37,6 @@ class Trace:
             await self._app(scope, receive, send)
             return
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
-        status: int | None = None
-
-        async def noting_send(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
         name = "HTTP" if method == "_OTHER" else method
         with self._tracer.span(
             name,
@@ -57,9 +49,10 @@ class Trace:
             because_of=_sent_along(scope),
         ) as span:
             try:
-                await self._app(scope, receive, noting_send)
+                await self._app(scope, receive, send)
             finally:
                 route = route_template(scope)
+                status: int | None = scope["state"].get("status")
                 if route is not None:
                     span.rename(f"{name} {route}")
                 problem = problem_told(scope)
