@@ -11,7 +11,7 @@ from typing import NewType, Self, TypeAlias
 from typing_extensions import override
 
 from app.domain.customer import CustomerId, Role
-from app.domain.outcome import InvalidApiKey
+from app.domain.outcome import InvalidApiKey, InvalidToken
 from app.domain.session import SessionId
 
 ApiKeyId = NewType("ApiKeyId", str)
@@ -24,6 +24,14 @@ class Scope(StrEnum):
     CUSTOMERS_WRITE = "customers:write"
     FAVORITES_READ = "favorites:read"
     FAVORITES_WRITE = "favorites:write"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SessionClaim:
+    """That a session holds `at` a moment, as a token says; whether it does, storage knows."""
+
+    session_id: SessionId
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +47,10 @@ class CustomerPrincipal:
         """Whether this is an administrator."""
         return self.role is Role.ADMIN
 
+    def claim(self, *, now: datetime) -> SessionClaim:
+        """Return what has to be true for them to be served."""
+        return SessionClaim(session_id=self.session_id, at=now)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServicePrincipal:
@@ -49,6 +61,12 @@ class ServicePrincipal:
 
 
 Principal: TypeAlias = CustomerPrincipal | ServicePrincipal
+
+
+def session_ended() -> InvalidToken:
+    """Return what those are told whose session does not hold, or is not theirs."""
+    return InvalidToken("The session has ended")
+
 
 _KEY = re.compile(r"aiq_([a-z0-9]{1,32})_([0-9a-f]{64})", re.ASCII)
 

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from app.domain.access import ApiKey, ApiKeyId, CustomerPrincipal
+from app.domain.access import ApiKey, ApiKeyId, CustomerPrincipal, SessionClaim
 from app.domain.customer import Customer, CustomerId, CustomerQuery, PasswordHash
 from app.domain.favorite import (
     ChangePosition,
@@ -532,7 +532,8 @@ class Lookups(ABC):
     The reads that are asked most, each complete in itself: no unit of work is around them.
 
     Each tells what was true at one moment after it was asked, as a unit of work would that reads
-    and does nothing else.
+    and does nothing else. With a `claim` that moment is also the one at which the session was
+    looked at: `InvalidToken` is raised if it did not hold, or was not the customer's.
     """
 
     @abstractmethod
@@ -542,35 +543,35 @@ class Lookups(ABC):
         """Return whose session this is, as `SessionRepository` does."""
 
     @abstractmethod
-    async def find_reader(
-        self, session_id: SessionId, *, now: datetime
-    ) -> tuple[CustomerPrincipal, ListVersion] | None:
-        """Return whose session this is, and what their list depends on at the same moment."""
-
-    @abstractmethod
     async def find_product(self, product_id: ProductId) -> CachedProduct | UnknownProduct | None:
         """Return what is known of a product, as `ProductRepository.get` does."""
 
     @abstractmethod
     async def find_favorite(
-        self, customer_id: CustomerId, product_id: ProductId
+        self, customer_id: CustomerId, product_id: ProductId, *, claim: SessionClaim | None = None
     ) -> tuple[FavoriteItem | None, CachedProduct | UnknownProduct | None]:
         """
         Return a favorite, as `FavoriteRepository.get` does, and what is known of the product.
         """
 
     @abstractmethod
-    async def list_version(self, customer_id: CustomerId) -> ListVersion:
+    async def list_version(
+        self, customer_id: CustomerId, *, claim: SessionClaim | None = None
+    ) -> ListVersion:
         """Return what a list of favorites depends on, as `FavoriteRepository.version` does."""
 
     @abstractmethod
     async def list_newest(
-        self, customer_id: CustomerId, *, limit: int
+        self, customer_id: CustomerId, *, limit: int, claim: SessionClaim | None = None
     ) -> tuple[ListVersion, Page[FavoriteItem]]:
         """Return the page with which a customer's favorites begin, and the version it is of."""
 
     @abstractmethod
     async def contains(
-        self, customer_id: CustomerId, product_ids: Collection[ProductId]
+        self,
+        customer_id: CustomerId,
+        product_ids: Collection[ProductId],
+        *,
+        claim: SessionClaim | None = None,
     ) -> tuple[ListVersion, frozenset[ProductId]]:
         """Return which of the products are favorites, and the version of the list."""

@@ -7,11 +7,13 @@ from datetime import timedelta
 
 import pytest
 
+from app.domain.access import SessionClaim
 from app.domain.customer import Customer, CustomerId
 from app.domain.favorite import Favorite, FavoriteQuery, Snapshot
+from app.domain.outcome import InvalidToken
 from app.domain.product import Product, ProductId
 from app.domain.repository import Lookups, UnitOfWorkFactory
-from app.domain.session import SessionId
+from app.domain.session import Session, SessionId
 from tests import make
 from tests.contract.step import do, see
 from tests.make import HOUR, MINUTE, NOW, PLENTY
@@ -34,6 +36,10 @@ async def favored(uow: UnitOfWorkFactory, *favorites: Favorite) -> None:
 
 async def stored(uow: UnitOfWorkFactory, *products: Product) -> None:
     await do(uow, lambda work: work.products.store(products, asked_at=NOW))
+
+
+async def end_sessions(uow: UnitOfWorkFactory, customer_id: CustomerId) -> None:
+    await do(uow, lambda work: work.sessions.end_all(customer_id, now=NOW))
 
 
 async def expect_list(
@@ -190,19 +196,13 @@ class TestLookupsOfSessions:
         session = make.session(customer_id=customer.id)
         token = make.refresh_token(session_id=session.id)
         await do(uow, lambda work: work.sessions.add(session, token))
-        await favored(uow, make.favorite(customer_id=customer.id))
         over = min(session.idle_expires_at, session.expires_at)
         for now in (NOW, over - TICK, over, over + HOUR):
             async with uow() as work:
                 expected = await work.sessions.find_principal(session.id, now=now)
-                version = await work.favorites.version(customer.id)
             assert (expected is None) == (now >= over)
             assert await lookups.find_principal(session.id, now=now) == expected
-            assert await lookups.find_reader(session.id, now=now) == (
-                None if expected is None else (expected, version)
-            )
         assert await lookups.find_principal(SessionId(make.uuid()), now=NOW) is None
-        assert await lookups.find_reader(SessionId(make.uuid()), now=NOW) is None
 
     async def test_see_an_end_at_once(self, uow: UnitOfWorkFactory, lookups: Lookups) -> None:
         customer = await stored_customer(uow)
@@ -210,7 +210,89 @@ class TestLookupsOfSessions:
         token = make.refresh_token(session_id=session.id)
         await do(uow, lambda work: work.sessions.add(session, token))
         assert await lookups.find_principal(session.id, now=NOW) is not None
-        assert await lookups.find_reader(session.id, now=NOW) is not None
-        await do(uow, lambda work: work.sessions.end_all(customer.id, now=NOW))
+        await end_sessions(uow, customer.id)
         assert await lookups.find_principal(session.id, now=NOW) is None
-        assert await lookups.find_reader(session.id, now=NOW) is None
+
+
+async def asked_under(
+    lookups: Lookups, customer_id: CustomerId, claim: SessionClaim | None
+) -> list[object]:
+    """Ask everything that can be asked under a claim; what is refused is None."""
+    product_id = ProductId(1)
+    answers = await asyncio.gather(
+        lookups.list_version(customer_id, claim=claim),
+        lookups.list_newest(customer_id, limit=2, claim=claim),
+        lookups.contains(customer_id, [product_id], claim=claim),
+        lookups.find_favorite(customer_id, product_id, claim=claim),
+        return_exceptions=True,
+    )
+    return [None if isinstance(answer, InvalidToken) else answer for answer in answers]
+
+
+REFUSED = [None] * 4
+
+
+class TestLookupsUnderAClaim:
+    async def signed_in(self, uow: UnitOfWorkFactory) -> tuple[CustomerId, Session]:
+        customer = await stored_customer(uow)
+        session = make.session(customer_id=customer.id)
+        token = make.refresh_token(session_id=session.id)
+        await do(uow, lambda work: work.sessions.add(session, token))
+        await favored(
+            uow,
+            *(make.favorite(customer_id=customer.id) for _ in range(4)),
+            make.favorite(customer_id=customer.id, product_id=ProductId(1)),
+        )
+        return customer.id, session
+
+    async def test_answer_as_without_while_the_session_holds(
+        self, uow: UnitOfWorkFactory, lookups: Lookups
+    ) -> None:
+        customer_id, session = await self.signed_in(uow)
+        over = min(session.idle_expires_at, session.expires_at)
+        without = await asked_under(lookups, customer_id, None)
+        assert None not in without
+        for now, answers in (
+            (NOW, without),
+            (over - TICK, without),
+            (over, REFUSED),
+            (over + HOUR, REFUSED),
+        ):
+            claim = SessionClaim(session_id=session.id, at=now)
+            assert await asked_under(lookups, customer_id, claim) == answers
+
+    async def test_refuse_a_session_that_is_unknown_or_of_somebody_else(
+        self, uow: UnitOfWorkFactory, lookups: Lookups
+    ) -> None:
+        (customer_id, session), (_, other) = await self.signed_in(uow), await self.signed_in(uow)
+        for id_ in (SessionId(make.uuid()), other.id):
+            claim = SessionClaim(session_id=id_, at=NOW)
+            assert await asked_under(lookups, customer_id, claim) == REFUSED
+        claim = SessionClaim(session_id=session.id, at=NOW)
+        assert await asked_under(lookups, make.customer_id(), claim) == REFUSED
+
+    async def test_see_an_end_at_once(self, uow: UnitOfWorkFactory, lookups: Lookups) -> None:
+        customer_id, session = await self.signed_in(uow)
+        claim = SessionClaim(session_id=session.id, at=NOW)
+        assert None not in await asked_under(lookups, customer_id, claim)
+        await end_sessions(uow, customer_id)
+        assert await asked_under(lookups, customer_id, claim) == REFUSED
+
+    async def test_do_not_mix_up_those_who_ask_together(
+        self, uow: UnitOfWorkFactory, lookups: Lookups
+    ) -> None:
+        held = [await self.signed_in(uow) for _ in range(4)]
+        ended = [await self.signed_in(uow) for _ in range(4)]
+        for customer_id, _ in ended:
+            await end_sessions(uow, customer_id)
+        without = [await asked_under(lookups, customer_id, None) for customer_id, _ in held]
+        asked = [pair for pairs in zip(held, ended, strict=True) for pair in pairs]
+        answers = await asyncio.gather(
+            *(
+                asked_under(lookups, customer_id, SessionClaim(session_id=session.id, at=NOW))
+                for customer_id, session in asked
+            ),
+            *(asked_under(lookups, customer_id, None) for customer_id, _ in held),
+        )
+        assert answers[: len(asked)] == [answer for each in without for answer in (each, REFUSED)]
+        assert answers[len(asked) :] == without

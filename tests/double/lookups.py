@@ -6,12 +6,12 @@ from datetime import datetime
 
 from typing_extensions import override
 
-from app.domain.access import CustomerPrincipal
+from app.domain.access import CustomerPrincipal, SessionClaim, session_ended
 from app.domain.customer import CustomerId
 from app.domain.favorite import FavoriteItem, FavoriteQuery, ListVersion
 from app.domain.page import Page
 from app.domain.product import CachedProduct, ProductId, UnknownProduct
-from app.domain.repository import Lookups, UnitOfWorkFactory
+from app.domain.repository import Lookups, UnitOfWork, UnitOfWorkFactory
 from app.domain.session import SessionId
 
 
@@ -27,46 +27,54 @@ class UnitLookups(Lookups):
             return await work.sessions.find_principal(session_id, now=now)
 
     @override
-    async def find_reader(
-        self, session_id: SessionId, *, now: datetime
-    ) -> tuple[CustomerPrincipal, ListVersion] | None:
-        async with self.uow() as work:
-            principal = await work.sessions.find_principal(session_id, now=now)
-            if principal is None:
-                return None
-            return principal, await work.favorites.version(principal.customer_id)
-
-    @override
     async def find_product(self, product_id: ProductId) -> CachedProduct | UnknownProduct | None:
         async with self.uow() as work:
             return await work.products.get(product_id)
 
     @override
     async def find_favorite(
-        self, customer_id: CustomerId, product_id: ProductId
+        self, customer_id: CustomerId, product_id: ProductId, *, claim: SessionClaim | None = None
     ) -> tuple[FavoriteItem | None, CachedProduct | UnknownProduct | None]:
         async with self.uow() as work:
+            await _check(work, customer_id, claim)
             item = await work.favorites.get(customer_id, product_id)
             return item, await work.products.get(product_id)
 
     @override
-    async def list_version(self, customer_id: CustomerId) -> ListVersion:
+    async def list_version(
+        self, customer_id: CustomerId, *, claim: SessionClaim | None = None
+    ) -> ListVersion:
         async with self.uow() as work:
+            await _check(work, customer_id, claim)
             return await work.favorites.version(customer_id)
 
     @override
     async def list_newest(
-        self, customer_id: CustomerId, *, limit: int
+        self, customer_id: CustomerId, *, limit: int, claim: SessionClaim | None = None
     ) -> tuple[ListVersion, Page[FavoriteItem]]:
         async with self.uow() as work:
+            await _check(work, customer_id, claim)
             query = FavoriteQuery(customer_id=customer_id, limit=limit)
             version = await work.favorites.version(customer_id)
             return version, await work.favorites.list_page(query)
 
     @override
     async def contains(
-        self, customer_id: CustomerId, product_ids: Collection[ProductId]
+        self,
+        customer_id: CustomerId,
+        product_ids: Collection[ProductId],
+        *,
+        claim: SessionClaim | None = None,
     ) -> tuple[ListVersion, frozenset[ProductId]]:
         async with self.uow() as work:
+            await _check(work, customer_id, claim)
             version = await work.favorites.version(customer_id)
             return version, await work.favorites.contains(customer_id, product_ids)
+
+
+async def _check(work: UnitOfWork, customer_id: CustomerId, claim: SessionClaim | None) -> None:
+    if claim is None:
+        return
+    principal = await work.sessions.find_principal(claim.session_id, now=claim.at)
+    if principal is None or principal.customer_id != customer_id:
+        raise session_ended()

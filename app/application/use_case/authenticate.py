@@ -10,8 +10,9 @@ from app.domain.access import (
     PresentedApiKey,
     Principal,
     ServicePrincipal,
+    SessionClaim,
+    session_ended,
 )
-from app.domain.favorite import ListVersion
 from app.domain.outcome import InvalidApiKey, InvalidToken
 from app.domain.repository import Lookups, UnitOfWorkFactory
 
@@ -65,19 +66,13 @@ class Authenticate:
             # What the key has lost since, the token has lost too.
             return ServicePrincipal(key_id=key.id, scopes=claimed.scopes & key.scopes)
         principal = await self.lookups.find_principal(claimed.session_id, now=now)
-        return self._same(claimed, principal)
+        if principal is None or principal.customer_id != claimed.customer_id:
+            raise session_ended()
+        return principal
 
-    async def reader(self, claimed: CustomerPrincipal) -> tuple[CustomerPrincipal, ListVersion]:
-        """
-        Return whom a token names as they are now, and what their list depends on, by one look.
-
-        :raises InvalidToken: if their session has ended
-        """
-        found = await self.lookups.find_reader(claimed.session_id, now=self.clock())
-        if found is None:
-            raise _ended()
-        principal, version = found
-        return self._same(claimed, principal), version
+    def claim(self, claimed: CustomerPrincipal) -> SessionClaim:
+        """Return what has to hold now, for those who look at it beside what they are asked."""
+        return claimed.claim(now=self.clock())
 
     async def by_api_key(self, text: str) -> ServicePrincipal:
         """
@@ -95,14 +90,6 @@ class Authenticate:
             await self._note_use(key)
         return key.principal
 
-    @staticmethod
-    def _same(
-        claimed: CustomerPrincipal, principal: CustomerPrincipal | None
-    ) -> CustomerPrincipal:
-        if principal is None or principal.customer_id != claimed.customer_id:
-            raise _ended()
-        return principal
-
     async def _key(self, key_id: ApiKeyId) -> ApiKey | None:
         if self.development_key is not None and key_id == self.development_key.id:
             return self.development_key
@@ -117,7 +104,3 @@ class Authenticate:
             await work.api_keys.touch(key.id, now=now, granularity=_USE_NOTED_EVERY)
             await work.commit()
         logger.info("api_key_used", extra={"key_id": key.id})
-
-
-def _ended() -> InvalidToken:
-    return InvalidToken("The session has ended")

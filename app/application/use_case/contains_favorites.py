@@ -2,6 +2,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from app.application.existence import existing_customer
+from app.domain.access import SessionClaim
 from app.domain.customer import CustomerId
 from app.domain.favorite import ListVersion
 from app.domain.product import ProductId
@@ -16,14 +17,19 @@ class ContainsFavorites:
     lookups: Lookups
 
     async def __call__(
-        self, *, customer_id: CustomerId, product_ids: Collection[ProductId]
+        self,
+        *,
+        customer_id: CustomerId,
+        product_ids: Collection[ProductId],
+        claim: SessionClaim | None = None,
     ) -> tuple[ListVersion, frozenset[ProductId]]:
         """
         Return those of the products that are favorites, and the version of the list.
 
+        :raises InvalidToken: if there is a `claim` that does not hold
         :raises CustomerNotFound: if there is no such customer
         """
-        version, found = await self.lookups.contains(customer_id, product_ids)
+        version, found = await self.lookups.contains(customer_id, product_ids, claim=claim)
         # A list that never changed could be that of a customer who has been erased.
         if not version.favorites:
             async with self.uow() as work:

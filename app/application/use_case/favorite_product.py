@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from app.application.gateway import Clock
 from app.application.product_reader import ProductReader
+from app.domain.access import SessionClaim
 from app.domain.customer import CustomerId
 from app.domain.favorite import Favorite, FavoriteItem, Snapshot
 from app.domain.job import ValidateProduct
@@ -41,16 +42,19 @@ class FavoriteProduct:
     pending_max: int
     patience: timedelta
 
-    async def __call__(self, *, customer_id: CustomerId, product_id: ProductId) -> Favorited:
+    async def __call__(
+        self, *, customer_id: CustomerId, product_id: ProductId, claim: SessionClaim | None = None
+    ) -> Favorited:
         """
         Add the product to the customer's favorites; a second time changes nothing.
 
+        :raises InvalidToken: if there is a `claim` that does not hold
         :raises ProductNotFound: if the catalog does not list it
         :raises CustomerNotFound: if there is no such customer
         :raises FavoritesFull: if the customer has as many favorites as there may be
         :raises TooManyPending: if it had to wait and too many of the customer's do already
         """
-        present, product = await self.lookups.find_favorite(customer_id, product_id)
+        present, product = await self.lookups.find_favorite(customer_id, product_id, claim=claim)
         if present is not None and present.favorite.rejected_at is None:
             return Favorited(item=present, created=False)
         cached = self.products.fresh(product) or await self._read(product_id, product)

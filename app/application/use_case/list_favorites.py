@@ -2,6 +2,7 @@ from dataclasses import dataclass
 
 from app.application.existence import existing_customer
 from app.application.product_reader import ProductReader
+from app.domain.access import SessionClaim
 from app.domain.customer import CustomerId
 from app.domain.favorite import FavoriteItem, FavoriteQuery, ListVersion
 from app.domain.page import Page
@@ -30,14 +31,15 @@ class ListFavorites:
         return page
 
     async def newest(
-        self, customer_id: CustomerId, *, limit: int
+        self, customer_id: CustomerId, *, limit: int, claim: SessionClaim | None = None
     ) -> tuple[ListVersion, Page[FavoriteItem]]:
         """
         Return the page with which the list begins, newest first, and the version it is of.
 
+        :raises InvalidToken: if there is a `claim` that does not hold
         :raises CustomerNotFound: if there is no such customer
         """
-        version, page = await self.lookups.list_newest(customer_id, limit=limit)
+        version, page = await self.lookups.list_newest(customer_id, limit=limit, claim=claim)
         if not page.items:
             async with self.uow() as work:
                 await existing_customer(work, customer_id)

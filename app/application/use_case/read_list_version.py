@@ -1,5 +1,6 @@
 from dataclasses import dataclass
 
+from app.domain.access import SessionClaim
 from app.domain.customer import CustomerId
 from app.domain.favorite import ListVersion
 from app.domain.repository import Lookups
@@ -11,6 +12,12 @@ class ReadListVersion:
 
     lookups: Lookups
 
-    async def __call__(self, *, customer_id: CustomerId) -> ListVersion:
-        """Return what the customer's list depends on."""
-        return await self.lookups.list_version(customer_id)
+    async def __call__(
+        self, *, customer_id: CustomerId, claim: SessionClaim | None = None
+    ) -> ListVersion:
+        """
+        Return what the customer's list depends on.
+
+        :raises InvalidToken: if there is a `claim` that does not hold
+        """
+        return await self.lookups.list_version(customer_id, claim=claim)

@@ -10,7 +10,8 @@ Guards are dependencies of *routers*, so that a new route cannot forget them. Ro
 customer they act on name the same guard again; FastAPI calls it once.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from typing import Annotated, TypeAlias, cast
 from uuid import UUID
 
@@ -19,9 +20,14 @@ from fastapi import Depends, Path, Request
 from pydantic import BeforeValidator, WithJsonSchema
 from starlette.types import Scope as AsgiScope
 
-from app.domain.access import CustomerPrincipal, Principal, Scope, ServicePrincipal
+from app.domain.access import (
+    CustomerPrincipal,
+    Principal,
+    Scope,
+    ServicePrincipal,
+    SessionClaim,
+)
 from app.domain.customer import CustomerId
-from app.domain.favorite import ListVersion
 from app.domain.outcome import (
     AdminOnly,
     CustomerNotFound,
@@ -71,15 +77,20 @@ async def authenticate(scope: AsgiScope) -> Principal:
     return principal
 
 
-async def authenticate_reader(scope: AsgiScope, claimed: CustomerPrincipal) -> ListVersion:
+@contextmanager
+def in_the_name_of(scope: AsgiScope, claimed: CustomerPrincipal) -> Generator[SessionClaim]:
     """
-    Find out that a customer is who a token says, and return what their list depends on.
+    Ask, within it, what finds out by the same look whether the session of a token holds.
 
-    :raises InvalidToken: if their session has ended
+    If it does not, nobody is noted as the one who asks.
     """
-    principal, version = await wired(scope).authenticate.reader(claimed)
-    scope["state"]["principal"] = principal
-    return version
+    state = scope["state"]
+    state["principal"] = claimed
+    try:
+        yield wired(scope).authenticate.claim(claimed)
+    except InvalidToken:
+        del state["principal"]
+        raise
 
 
 async def recognized(scope: AsgiScope) -> Principal | None:

@@ -32,7 +32,7 @@ from app.infra.http.router.favorite_request import favorites_name
 from app.infra.http.router.favorites import favorited_status
 from app.infra.http.router.products import product_headers
 from app.infra.http.schema import parse_product_id
-from app.infra.http.security import authenticate, authenticate_reader, claimed_by
+from app.infra.http.security import claimed_by, in_the_name_of
 from app.infra.http.use_cases import wired
 
 Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
@@ -145,15 +145,16 @@ class PlainRequests:
             return None
         scope["route"] = _LIST
         use_cases = wired(scope)
-        if not known:
-            await authenticate(scope)
-        else:
-            version = await authenticate_reader(scope, claimed)
-            tag = _tag(scope, customer_id, version)
-            if is_known(known, tag) and was_shown_lately(scope, tag):
-                # A list that never changed could be that of a customer who has been erased.
-                return Answer(304, _encoded(validators(tag))) if version.favorites else None
-        version, page = await use_cases.list_favorites.newest(customer_id, limit=limit)
+        with in_the_name_of(scope, claimed) as claim:
+            if known:
+                version = await use_cases.read_list_version(customer_id=customer_id, claim=claim)
+                tag = _tag(scope, customer_id, version)
+                if is_known(known, tag) and was_shown_lately(scope, tag):
+                    # A list that never changed could be that of a customer who has been erased.
+                    return Answer(304, _encoded(validators(tag))) if version.favorites else None
+            version, page = await use_cases.list_favorites.newest(
+                customer_id, limit=limit, claim=claim
+            )
         tag = _tag(scope, customer_id, version)
         note_shown(scope, tag)
         if known and is_known(known, tag):
@@ -176,34 +177,34 @@ class PlainRequests:
         if (found := _PRODUCT_IDS.fullmatch(scope["query_string"])) is None:
             return None
         product_ids = [ProductId(int(each)) for each in found[1].split(b",")]
-        customer_id = _own(scope, id_)
-        if customer_id is None or if_none_match(scope):
+        claimed = _claimed(scope, id_)
+        if claimed is None or if_none_match(scope):
             return None
         scope["route"] = _CONTAINS
-        await authenticate(scope)
-        version, favorites = await wired(scope).contains_favorites(
-            customer_id=customer_id, product_ids=product_ids
-        )
+        with in_the_name_of(scope, claimed) as claim:
+            version, favorites = await wired(scope).contains_favorites(
+                customer_id=claimed.customer_id, product_ids=product_ids, claim=claim
+            )
         hearts = ",".join(
             [
                 f'"{each}":true' if each in favorites else f'"{each}":false'
                 for each in dict.fromkeys(product_ids)
             ]
         )
-        tag = _tag(scope, customer_id, version)
+        tag = _tag(scope, claimed.customer_id, version)
         return Answer(200, _encoded(validators(tag)), f'{{"items":{{{hearts}}}}}')
 
     async def _favor(self, scope: Scope, id_: str, number: str) -> Answer | None:
-        product_id, customer_id = _product_id(number), _own(scope, id_)
-        if product_id is None or customer_id is None:
+        product_id, claimed = _product_id(number), _claimed(scope, id_)
+        if product_id is None or claimed is None:
             return None
         scope["route"] = _FAVORITE
-        await authenticate(scope)
         use_cases = wired(scope)
-        favorited = await use_cases.favorite_product(
-            customer_id=customer_id, product_id=product_id
-        )
-        location = f"/customers/{customer_id}/favorites/{product_id}"
+        with in_the_name_of(scope, claimed) as claim:
+            favorited = await use_cases.favorite_product(
+                customer_id=claimed.customer_id, product_id=product_id, claim=claim
+            )
+        location = f"/customers/{claimed.customer_id}/favorites/{product_id}"
         content = self._written(scope).favorite(favorited.item, now=use_cases.products.clock())
         return Answer(favorited_status(favorited), _encoded({"Location": location}), content)
 
@@ -229,11 +230,6 @@ def _claimed(scope: Scope, id_: str) -> CustomerPrincipal | None:
     if isinstance(claimed, CustomerPrincipal) and (id_ == "me" or id_ == str(claimed.customer_id)):
         return claimed
     return None
-
-
-def _own(scope: Scope, id_: str) -> CustomerId | None:
-    claimed = _claimed(scope, id_)
-    return None if claimed is None else claimed.customer_id
 
 
 def _tag(scope: Scope, customer_id: CustomerId, version: ListVersion) -> str:

@@ -1,11 +1,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from typing_extensions import override
 
-from app.domain.access import CustomerPrincipal
+from app.domain.access import CustomerPrincipal, SessionClaim, session_ended
 from app.domain.customer import CustomerId, Role
 from app.domain.favorite import Favorite, FavoriteItem, ListVersion, Snapshot
 from app.domain.page import Page
@@ -16,40 +16,45 @@ from app.infra.postgres.lookup.batch import Batch
 from app.infra.postgres.lookup.copies import Copies, Copy
 from app.infra.postgres.lookup.lanes import Lanes
 
-Reader: TypeAlias = tuple[CustomerPrincipal, ListVersion]
 Newest: TypeAlias = tuple[ListVersion, Page[FavoriteItem]]
 Found: TypeAlias = tuple[FavoriteItem | None, Copy | None]
 Contained: TypeAlias = tuple[ListVersion, frozenset[ProductId]]
 
+V = TypeVar("V")
+K = TypeVar("K")
+Asked: TypeAlias = tuple[CustomerId, SessionClaim | None, K]
+"""Whose list is asked for, what has to hold, and what is asked besides."""
+
 _LIST_MOST = 32
 
-_LIVING = """
-    s.id = ANY ($1)
-        AND s.ended_at IS NULL AND s.idle_expires_at > $2 AND s.expires_at > $2"""
-_PRINCIPALS = f"""
+_PRINCIPALS = """
     SELECT s.id, s.customer_id, c.role
     FROM sessions AS s JOIN customers AS c ON c.id = s.customer_id
-    WHERE {_LIVING}"""  # noqa: S608 - constants
+    WHERE s.id = ANY ($1)
+        AND s.ended_at IS NULL AND s.idle_expires_at > $2 AND s.expires_at > $2"""
 _PRODUCTS = "SELECT product_id, xmin FROM products_cache WHERE product_id = ANY ($1)"
 _CATALOG_VERSION = """
     coalesce((SELECT content_version FROM catalog_state WHERE id = 1), 0)"""
+# A session that has to hold is looked at beside what it is for: one look is one trip, and cannot
+# see the one without the other.
+_HOLDS = "q.session_id IS NULL OR s.id IS NOT NULL"
+_SESSIONS = """
+    LEFT JOIN sessions AS s ON s.id = q.session_id AND s.customer_id = q.customer_id
+        AND s.ended_at IS NULL AND s.idle_expires_at > $3 AND s.expires_at > $3"""
+_LISTS = "LEFT JOIN favorite_lists AS l ON l.customer_id = q.customer_id"
 _VERSIONS = f"""
-    SELECT q.customer_id, coalesce(l.version, 0), {_CATALOG_VERSION}
-    FROM unnest($1::uuid[]) AS q (customer_id)
-    LEFT JOIN favorite_lists AS l ON l.customer_id = q.customer_id"""  # noqa: S608 - constants
-_READERS = f"""
-    SELECT s.id, s.customer_id, c.role, coalesce(l.version, 0), {_CATALOG_VERSION}
-    FROM sessions AS s JOIN customers AS c ON c.id = s.customer_id
-    LEFT JOIN favorite_lists AS l ON l.customer_id = s.customer_id
-    WHERE {_LIVING}"""  # noqa: S608 - constants
+    SELECT q.n, {_HOLDS}, coalesce(l.version, 0), {_CATALOG_VERSION}
+    FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS q (customer_id, session_id, n)
+    {_SESSIONS} {_LISTS}"""  # noqa: S608 - constants
 # Products are not part of it: they are shared by many lists, and most are known already.
 _NEWEST = f"""
-    SELECT q.n, coalesce(l.version, 0), {_CATALOG_VERSION},
+    SELECT q.n, {_HOLDS}, coalesce(l.version, 0), {_CATALOG_VERSION},
         f.product_id, f.favorited_at, f.rejected_at, f.xmin,
         f.snapshot_title, f.snapshot_price::text, f.snapshot_image,
         f.snapshot_rate::text, f.snapshot_rating_count
-    FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS q (customer_id, most, n)
-    LEFT JOIN favorite_lists AS l ON l.customer_id = q.customer_id
+    FROM unnest($1::uuid[], $2::uuid[], $4::int[]) WITH ORDINALITY
+        AS q (customer_id, session_id, most, n)
+    {_SESSIONS} {_LISTS}
     LEFT JOIN LATERAL (
         SELECT favorites.product_id, favorited_at, rejected_at, p.xmin,
             snapshot_title, snapshot_price, snapshot_image, snapshot_rate, snapshot_rating_count
@@ -61,20 +66,24 @@ _NEWEST = f"""
         LIMIT q.most
     ) AS f ON true
     ORDER BY q.n, f.favorited_at DESC, f.product_id DESC"""  # noqa: S608 - constants
-_FAVORITES = """
-    SELECT q.n, f.favorited_at IS NOT NULL, 0, q.product_id, f.favorited_at, f.rejected_at, p.xmin,
+_FAVORITES = f"""
+    SELECT q.n, {_HOLDS}, f.favorited_at IS NOT NULL,
+        q.product_id, f.favorited_at, f.rejected_at, p.xmin,
         f.snapshot_title, f.snapshot_price::text, f.snapshot_image,
         f.snapshot_rate::text, f.snapshot_rating_count
-    FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS q (customer_id, product_id, n)
+    FROM unnest($1::uuid[], $2::uuid[], $4::int[]) WITH ORDINALITY
+        AS q (customer_id, session_id, product_id, n)
+    {_SESSIONS}
     LEFT JOIN favorites AS f ON f.customer_id = q.customer_id AND f.product_id = q.product_id
-    LEFT JOIN products_cache AS p ON p.product_id = q.product_id"""
+    LEFT JOIN products_cache AS p ON p.product_id = q.product_id"""  # noqa: S608 - constants
 _CONTAINED = f"""
-    SELECT q.n, coalesce(l.version, 0), {_CATALOG_VERSION}, ARRAY(
+    SELECT q.n, {_HOLDS}, coalesce(l.version, 0), {_CATALOG_VERSION}, ARRAY(
         SELECT product_id FROM favorites
         WHERE customer_id = q.customer_id AND product_id = ANY (q.product_ids::int[])
     )
-    FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS q (customer_id, product_ids, n)
-    LEFT JOIN favorite_lists AS l ON l.customer_id = q.customer_id"""  # noqa: S608 - constants
+    FROM unnest($1::uuid[], $2::uuid[], $4::text[]) WITH ORDINALITY
+        AS q (customer_id, session_id, product_ids, n)
+    {_SESSIONS} {_LISTS}"""  # noqa: S608 - constants
 
 
 class PostgresLookups(Lookups):
@@ -88,7 +97,6 @@ class PostgresLookups(Lookups):
         self._copies = Copies(lanes.fetch)
         self._snapshots = _Snapshots()
         self._principals = Batch(self._find_principals, patience=patience)
-        self._readers = Batch(self._find_readers, patience=patience)
         self._products = Batch(self._find_products, patience=patience)
         self._favorites = Batch(self._find_favorites, patience=patience)
         self._versions = Batch(self._list_versions, patience=patience)
@@ -106,36 +114,14 @@ class PostgresLookups(Lookups):
     ) -> Mapping[tuple[SessionId, datetime], CustomerPrincipal | None]:
         found = {
             id_: _principal(id_, customer_id, role)
-            for id_, customer_id, role in await self._of_sessions(_PRINCIPALS, asked)
-        }
-        return {key: found.get(key[0]) for key in asked}
-
-    @override
-    async def find_reader(self, session_id: SessionId, *, now: datetime) -> Reader | None:
-        return await self._readers.ask((session_id, now))
-
-    async def _find_readers(
-        self, asked: Collection[tuple[SessionId, datetime]]
-    ) -> Mapping[tuple[SessionId, datetime], Reader | None]:
-        found = {
-            id_: (
-                _principal(id_, customer_id, role),
-                ListVersion(favorites=favorites, catalog=catalog),
-            )
-            for id_, customer_id, role, favorites, catalog in await self._of_sessions(
-                _READERS, asked
+            for id_, customer_id, role in await self._lanes.fetch(
+                _PRINCIPALS,
+                list({session_id for session_id, _ in asked}),
+                # Asked within moments of each other: what is over for one is over for all.
+                max(now for _, now in asked),
             )
         }
         return {key: found.get(key[0]) for key in asked}
-
-    async def _of_sessions(
-        self, statement: str, asked: Collection[tuple[SessionId, datetime]]
-    ) -> Sequence[Any]:
-        # Asked within moments of each other: what is over for one is over for all.
-        latest = max(now for _, now in asked)
-        return await self._lanes.fetch(
-            statement, list({session_id for session_id, _ in asked}), latest
-        )
 
     @override
     async def find_product(self, product_id: ProductId) -> CachedProduct | UnknownProduct | None:
@@ -148,74 +134,96 @@ class PostgresLookups(Lookups):
         return {product_id: copies.get(product_id) for product_id in asked}
 
     @override
-    async def find_favorite(self, customer_id: CustomerId, product_id: ProductId) -> Found:
-        return await self._favorites.ask((customer_id, product_id))
+    async def find_favorite(
+        self, customer_id: CustomerId, product_id: ProductId, *, claim: SessionClaim | None = None
+    ) -> Found:
+        return _held(await self._favorites.ask((customer_id, claim, product_id)))
 
     async def _find_favorites(
-        self, asked: Collection[tuple[CustomerId, ProductId]]
-    ) -> Mapping[tuple[CustomerId, ProductId], Found]:
+        self, asked: Collection[Asked[ProductId]]
+    ) -> Mapping[Asked[ProductId], Found | None]:
         keys = list(asked)
-        rows = await self._lanes.fetch(
-            _FAVORITES, [key[0] for key in keys], [key[1] for key in keys]
-        )
-        copies = await self._copies_of(rows)
-        found: dict[tuple[CustomerId, ProductId], Found] = {}
-        for row in rows:
-            key = keys[row[0] - 1]
-            item = self._item(key[0], row, copies) if row[1] else None
-            found[key] = (item, copies.get(key[1]))
+        rows = await self._fetch(_FAVORITES, keys, [product_id for _, _, product_id in keys])
+        copies = await self._copies_of([row[3:] for row in rows])
+        found: dict[Asked[ProductId], Found | None] = {}
+        for n, holds, there, *columns in rows:
+            key = keys[n - 1]
+            item = self._item(key[0], columns, copies) if there else None
+            found[key] = (item, copies.get(key[2])) if holds else None
         return found
 
-    async def _copies_of(self, rows: Sequence[Any]) -> Mapping[int, Copy]:
-        return await self._copies.resolve({row[3]: row[6] for row in rows if row[6] is not None})
+    async def _fetch(self, statement: str, keys: Sequence[Asked[Any]], *values: object) -> Any:
+        """Run a statement about customers and the sessions that have to hold."""
+        claims = [claim for _, claim, _ in keys]
+        return await self._lanes.fetch(
+            statement,
+            [customer_id for customer_id, _, _ in keys],
+            [None if claim is None else claim.session_id for claim in claims],
+            # Claimed within moments of each other: what is over for one is over for all.
+            max((claim.at for claim in claims if claim is not None), default=None),
+            *values,
+        )
+
+    async def _copies_of(self, favorites: Sequence[Sequence[Any]]) -> Mapping[int, Copy]:
+        return await self._copies.resolve(
+            {
+                product_id: version
+                for product_id, _, _, version, *_ in favorites
+                if version is not None
+            }
+        )
 
     @override
-    async def list_version(self, customer_id: CustomerId) -> ListVersion:
-        return await self._versions.ask(customer_id)
+    async def list_version(
+        self, customer_id: CustomerId, *, claim: SessionClaim | None = None
+    ) -> ListVersion:
+        return _held(await self._versions.ask((customer_id, claim, None)))
 
     async def _list_versions(
-        self, asked: Collection[CustomerId]
-    ) -> Mapping[CustomerId, ListVersion]:
+        self, asked: Collection[Asked[None]]
+    ) -> Mapping[Asked[None], ListVersion | None]:
+        keys = list(asked)
         return {
-            CustomerId(customer_id): ListVersion(favorites=favorites, catalog=catalog)
-            for customer_id, favorites, catalog in await self._lanes.fetch(_VERSIONS, list(asked))
+            keys[n - 1]: ListVersion(favorites=favorites, catalog=catalog) if holds else None
+            for n, holds, favorites, catalog in await self._fetch(_VERSIONS, keys)
         }
 
     @override
-    async def list_newest(self, customer_id: CustomerId, *, limit: int) -> Newest:
-        return await self._lists.ask((customer_id, limit))
+    async def list_newest(
+        self, customer_id: CustomerId, *, limit: int, claim: SessionClaim | None = None
+    ) -> Newest:
+        return _held(await self._lists.ask((customer_id, claim, limit)))
 
     async def _list_all_newest(
-        self, asked: Collection[tuple[CustomerId, int]]
-    ) -> Mapping[tuple[CustomerId, int], Newest]:
+        self, asked: Collection[Asked[int]]
+    ) -> Mapping[Asked[int], Newest | None]:
         keys = list(asked)
-        rows = await self._lanes.fetch(
-            _NEWEST, [key[0] for key in keys], [key[1] + 1 for key in keys]
-        )
-        copies = await self._copies_of(rows)
+        rows = await self._fetch(_NEWEST, keys, [limit + 1 for _, _, limit in keys])
         by_list: list[list[Any]] = [[] for _ in keys]
         for row in rows:
             by_list[row[0] - 1].append(row)
+        copies = await self._copies_of([row[4:] for row in rows])
         return {
-            key: self._newest(key, rows_of, copies)
+            key: self._newest(key, rows_of, copies) if rows_of[0][1] else None
             for key, rows_of in zip(keys, by_list, strict=True)
         }
 
-    def _newest(
-        self, key: tuple[CustomerId, int], rows: Sequence[Any], copies: Mapping[int, Copy]
-    ) -> Newest:
-        customer_id, limit = key
-        version = ListVersion(favorites=rows[0][1], catalog=rows[0][2])
+    def _newest(self, key: Asked[int], rows: Sequence[Any], copies: Mapping[int, Copy]) -> Newest:
+        customer_id, _, limit = key
+        _, _, favorites, catalog, *_ = rows[0]
         items = [
-            self._item(customer_id, row, copies) for row in rows[:limit] if row[3] is not None
+            self._item(customer_id, row[4:], copies) for row in rows[:limit] if row[4] is not None
         ]
         more = len(rows) > limit
         last = items[-1].favorite if more else None
         position = None if last is None else (last.favorited_at.isoformat(), str(last.product_id))
+        version = ListVersion(favorites=favorites, catalog=catalog)
         return version, Page(items=items, next=position)
 
-    def _item(self, customer_id: CustomerId, row: Any, copies: Mapping[int, Copy]) -> FavoriteItem:
-        _, _, _, product_id, favorited_at, rejected_at, _, *snapshot = row
+    def _item(
+        self, customer_id: CustomerId, columns: Sequence[Any], copies: Mapping[int, Copy]
+    ) -> FavoriteItem:
+        product_id, favorited_at, rejected_at, _, *snapshot = columns
         copy = copies.get(product_id)
         return FavoriteItem(
             favorite=Favorite(
@@ -230,29 +238,33 @@ class PostgresLookups(Lookups):
 
     @override
     async def contains(
-        self, customer_id: CustomerId, product_ids: Collection[ProductId]
+        self,
+        customer_id: CustomerId,
+        product_ids: Collection[ProductId],
+        *,
+        claim: SessionClaim | None = None,
     ) -> Contained:
-        return await self._contained.ask((customer_id, tuple(sorted(set(product_ids)))))
+        key = (customer_id, claim, tuple(sorted(set(product_ids))))
+        return _held(await self._contained.ask(key))
 
     async def _find_contained(
-        self, asked: Collection[tuple[CustomerId, tuple[ProductId, ...]]]
-    ) -> Mapping[tuple[CustomerId, tuple[ProductId, ...]], Contained]:
+        self, asked: Collection[Asked[tuple[ProductId, ...]]]
+    ) -> Mapping[Asked[tuple[ProductId, ...]], Contained | None]:
         keys = list(asked)
-        rows = await self._lanes.fetch(
-            _CONTAINED,
-            [customer_id for customer_id, _ in keys],
-            [f"{{{','.join(map(str, product_ids))}}}" for _, product_ids in keys],
-        )
+        arrays = [f"{{{','.join(map(str, product_ids))}}}" for _, _, product_ids in keys]
         return {
-            keys[n - 1]: (ListVersion(favorites=favorites, catalog=catalog), frozenset(found))
-            for n, favorites, catalog, found in rows
+            keys[n - 1]: (
+                (ListVersion(favorites=favorites, catalog=catalog), frozenset(found))
+                if holds
+                else None
+            )
+            for n, holds, favorites, catalog, found in await self._fetch(_CONTAINED, keys, arrays)
         }
 
     async def aclose(self) -> None:
         """Give up what is under way."""
         for batch in (
             self._principals,
-            self._readers,
             self._products,
             self._favorites,
             self._versions,
@@ -260,6 +272,13 @@ class PostgresLookups(Lookups):
             self._contained,
         ):
             await batch.aclose()
+
+
+def _held(found: V | None) -> V:
+    """Return what was found, unless the session it was found for does not hold."""
+    if found is None:
+        raise session_ended()
+    return found
 
 
 def _principal(session_id: Any, customer_id: Any, role: str) -> CustomerPrincipal:
