@@ -144,8 +144,11 @@ class ProductReader:
         """Return what is known if it is a copy that is fresh: nobody has to be asked then."""
         if not isinstance(known, CachedProduct) or known.removed or not self._is_fresh(known):
             return None
-        self.observer.served(ServedFrom.HIT, collapsed=False)
         return known
+
+    def note_hit(self) -> None:
+        """Count a fresh copy that has been made use of."""
+        self.observer.served(ServedFrom.HIT, collapsed=False)
 
     async def _read_known(self, known: CachedProduct, now: datetime) -> ProductReading:
         match known.freshness(self.policy, now=now):

@@ -64,6 +64,14 @@ class Favorite:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptFavorite:
+    """A favorite as it is kept, and whether it is the one that was just added."""
+
+    favorite: Favorite
+    created: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FavoriteItem:
     """A favorite together with the last known copy of its product: what a list shows."""
 

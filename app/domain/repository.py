@@ -22,6 +22,7 @@ from app.domain.favorite import (
     Favorite,
     FavoriteItem,
     FavoriteQuery,
+    KeptFavorite,
     ListVersion,
     RemovedFavorite,
     Snapshot,
@@ -479,13 +480,20 @@ class Additions(ABC):
     """Favorites that are added one by one, by many customers at the same time."""
 
     @abstractmethod
-    async def add(self, favorite: Favorite, *, at_most: int) -> bool | None:
+    async def add(
+        self,
+        favorite: Favorite,
+        *,
+        at_most: int,
+        seen: CachedProduct | None = None,
+        claim: SessionClaim | None = None,
+    ) -> KeptFavorite | None:
         """
-        Add a confirmed favorite for good, unless it is there; tell whether it was not.
+        Add a confirmed favorite for good, unless it is there, if that is all there is to do.
 
-        None if this could not be done on the side and a unit of work has to do it: the customer's
-        list is new, or full, or changed by somebody else at this moment, or holds the favorite as
-        one that was rejected.
+        None if it is not: the customer's list is new, or full, or changed by somebody else at this
+        moment, or holds the favorite as one that was rejected; the product is not as it was `seen`
+        any more; the `claim` does not hold. Which of them, others find out.
 
         :raises StorageUnavailable: if the database cannot be reached
         """
@@ -545,6 +553,10 @@ class Lookups(ABC):
     @abstractmethod
     async def find_product(self, product_id: ProductId) -> CachedProduct | UnknownProduct | None:
         """Return what is known of a product, as `ProductRepository.get` does."""
+
+    @abstractmethod
+    def recall_product(self, product_id: ProductId) -> CachedProduct | None:
+        """Return a product as it was when it was seen last, which it may be no more; or None."""
 
     @abstractmethod
     async def find_favorite(

@@ -41,6 +41,7 @@ from app.infra.logger import PlainEvents, configure_logging
 from app.infra.metrics.process import Sampler, process_metrics
 from app.infra.postgres.engine import connector, create_engine, sessions_of, statement_trace
 from app.infra.postgres.lookup.additions import PostgresAdditions
+from app.infra.postgres.lookup.copies import Copies
 from app.infra.postgres.lookup.lanes import Lanes
 from app.infra.postgres.lookup.lookups import PostgresLookups
 from app.infra.postgres.lookup.sign_ins import PostgresSignIns
@@ -154,8 +155,9 @@ async def wire(
         transaction_pooler=settings.database_transaction_pooler,
     )
     lanes, entrance = to_lanes(size=sizes.lookups), to_lanes(size=sizes.sign_ins)
-    lookups = PostgresLookups(lanes, patience=settings.database_pool_timeout)
-    additions = PostgresAdditions(lanes, patience=settings.database_pool_timeout)
+    copies = Copies(lanes.fetch)
+    lookups = PostgresLookups(lanes, copies, patience=settings.database_pool_timeout)
+    additions = PostgresAdditions(lanes, copies, patience=settings.database_pool_timeout)
     sign_ins = PostgresSignIns(entrance, patience=settings.database_pool_timeout)
     pool = cast("QueuePool", engine.pool)
     reader = _replica_engine(settings, tracer)

@@ -10,6 +10,7 @@ from app.domain.job import Job, ValidateProduct
 from app.domain.product import ProductId
 from app.domain.repository import Additions, Lookups, SignIns, UnitOfWorkFactory
 from app.infra.postgres.lookup.additions import PostgresAdditions
+from app.infra.postgres.lookup.copies import Copies
 from app.infra.postgres.lookup.lanes import Lanes
 from app.infra.postgres.lookup.lookups import PostgresLookups
 from app.infra.postgres.lookup.sign_ins import PostgresSignIns
@@ -41,24 +42,34 @@ async def lanes(
         yield lanes
 
 
+@pytest.fixture
+def copies(lanes: Lanes | None) -> Copies | None:
+    """What those who share lanes remember."""
+    return None if lanes is None else Copies(lanes.fetch)
+
+
 @pytest_asyncio.fixture
-async def lookups(uow: UnitOfWorkFactory, lanes: Lanes | None) -> AsyncGenerator[Lookups]:
+async def lookups(
+    uow: UnitOfWorkFactory, lanes: Lanes | None, copies: Copies | None
+) -> AsyncGenerator[Lookups]:
     """The lookups that go with the storage."""
-    if lanes is None:
+    if lanes is None or copies is None:
         yield UnitLookups(uow)
         return
-    lookups = PostgresLookups(lanes, patience=PATIENT)
+    lookups = PostgresLookups(lanes, copies, patience=PATIENT)
     yield lookups
     await lookups.aclose()
 
 
 @pytest_asyncio.fixture
-async def additions(uow: UnitOfWorkFactory, lanes: Lanes | None) -> AsyncGenerator[Additions]:
-    """The additions that go with the storage."""
-    if lanes is None:
+async def additions(
+    uow: UnitOfWorkFactory, lanes: Lanes | None, copies: Copies | None
+) -> AsyncGenerator[Additions]:
+    """The additions that go with the storage, and with its lookups."""
+    if lanes is None or copies is None:
         yield UnitAdditions(uow)
         return
-    additions = PostgresAdditions(lanes, patience=PATIENT)
+    additions = PostgresAdditions(lanes, copies, patience=PATIENT)
     yield additions
     await additions.aclose()
 

@@ -1,7 +1,7 @@
 """Lookups by units of work: what they are to say, at the price of a transaction each."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from typing_extensions import override
@@ -18,6 +18,7 @@ from app.domain.session import SessionId
 @dataclass(frozen=True, slots=True)
 class UnitLookups(Lookups):
     uow: UnitOfWorkFactory
+    _seen: dict[ProductId, CachedProduct] = field(default_factory=dict)
 
     @override
     async def find_principal(
@@ -29,7 +30,18 @@ class UnitLookups(Lookups):
     @override
     async def find_product(self, product_id: ProductId) -> CachedProduct | UnknownProduct | None:
         async with self.uow() as work:
-            return await work.products.get(product_id)
+            return self._see(await work.products.get(product_id))
+
+    @override
+    def recall_product(self, product_id: ProductId) -> CachedProduct | None:
+        return self._seen.get(product_id)
+
+    def _see(
+        self, product: CachedProduct | UnknownProduct | None
+    ) -> CachedProduct | UnknownProduct | None:
+        if isinstance(product, CachedProduct):
+            self._seen[product.product.id] = product
+        return product
 
     @override
     async def find_favorite(
@@ -38,7 +50,7 @@ class UnitLookups(Lookups):
         async with self.uow() as work:
             await _check(work, customer_id, claim)
             item = await work.favorites.get(customer_id, product_id)
-            return item, await work.products.get(product_id)
+            return item, self._see(await work.products.get(product_id))
 
     @override
     async def list_version(
@@ -72,9 +84,14 @@ class UnitLookups(Lookups):
             return version, await work.favorites.contains(customer_id, product_ids)
 
 
-async def _check(work: UnitOfWork, customer_id: CustomerId, claim: SessionClaim | None) -> None:
+async def holds(work: UnitOfWork, customer_id: CustomerId, claim: SessionClaim | None) -> bool:
+    """Tell whether nothing is claimed but what is true."""
     if claim is None:
-        return
+        return True
     principal = await work.sessions.find_principal(claim.session_id, now=claim.at)
-    if principal is None or principal.customer_id != customer_id:
+    return principal is not None and principal.customer_id == customer_id
+
+
+async def _check(work: UnitOfWork, customer_id: CustomerId, claim: SessionClaim | None) -> None:
+    if not await holds(work, customer_id, claim):
         raise session_ended()

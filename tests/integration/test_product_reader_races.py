@@ -16,6 +16,7 @@ from app.domain.outcome import CatalogUnavailable, ProductNotFound
 from app.domain.product import CachedProduct, ProductId, ProductQuery, ServedFrom
 from app.domain.repository import UnitOfWorkFactory
 from app.infra.postgres.engine import sessions_of
+from app.infra.postgres.lookup.copies import Copies
 from app.infra.postgres.lookup.lookups import PostgresLookups
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from app.infra.task_manager import TaskManager
@@ -77,7 +78,7 @@ async def processes(
             stack.push_async_callback(engine.dispose)
             tasks = TaskManager(limit=64, grace=timedelta(seconds=10))
             lanes = await stack.enter_async_context(postgres_lanes(database_url, size=2))
-            lookups = PostgresLookups(lanes, patience=PATIENT)
+            lookups = PostgresLookups(lanes, Copies(lanes.fetch), patience=PATIENT)
             stack.push_async_callback(lookups.aclose)
             readers.append(
                 ProductReader(

@@ -7,7 +7,7 @@ from app.application.gateway import Clock
 from app.application.product_reader import ProductReader
 from app.domain.access import SessionClaim
 from app.domain.customer import CustomerId
-from app.domain.favorite import Favorite, FavoriteItem, Snapshot
+from app.domain.favorite import Favorite, FavoriteItem, KeptFavorite, Snapshot
 from app.domain.job import ValidateProduct
 from app.domain.outcome import CatalogUnavailable, CustomerNotFound, TooManyPending
 from app.domain.product import CachedProduct, ProductId, UnknownProduct
@@ -54,38 +54,59 @@ class FavoriteProduct:
         :raises FavoritesFull: if the customer has as many favorites as there may be
         :raises TooManyPending: if it had to wait and too many of the customer's do already
         """
+        favorited = await self._accept_as_seen(customer_id, product_id, claim)
+        if favorited is not None:
+            return favorited
         present, product = await self.lookups.find_favorite(customer_id, product_id, claim=claim)
         if present is not None and present.favorite.rejected_at is None:
             return Favorited(item=present, created=False)
-        cached = self.products.fresh(product) or await self._read(product_id, product)
+        cached = await self._read(product_id, product)
         if cached is None:
             return await self._accept_for_later(customer_id, product_id)
-        return await self._accept(customer_id, product_id, cached)
+        favorite = self._confirmed(customer_id, cached)
+        added = await self.additions.add(favorite, at_most=self.favorites_max)
+        if added is not None:
+            return _favorited(added, cached)
+        async with self.uow() as work:
+            return await self._put(work, favorite, cached)
+
+    async def _accept_as_seen(
+        self, customer_id: CustomerId, product_id: ProductId, claim: SessionClaim | None
+    ) -> Favorited | None:
+        """Add by one look what mostly is as it was seen last; None if it was not that simple."""
+        seen = self.products.fresh(self.lookups.recall_product(product_id))
+        if seen is None:
+            return None
+        favorite = self._confirmed(customer_id, seen)
+        added = await self.additions.add(
+            favorite, at_most=self.favorites_max, seen=seen, claim=claim
+        )
+        if added is None:
+            return None
+        self.products.note_hit()
+        return _favorited(added, seen)
+
+    def _confirmed(self, customer_id: CustomerId, cached: CachedProduct) -> Favorite:
+        return Favorite(
+            customer_id=customer_id,
+            product_id=cached.product.id,
+            favorited_at=self.clock(),
+            when_favorited=Snapshot.of(cached.product),
+        )
 
     async def _read(
         self, product_id: ProductId, known: CachedProduct | UnknownProduct | None
     ) -> CachedProduct | None:
         """Return the product; None if the catalog does not say in time whether there is one."""
+        if (cached := self.products.fresh(known)) is not None:
+            self.products.note_hit()
+            return cached
         try:
             # What is asked goes on when we stop waiting, and the job finds the answer.
             async with asyncio.timeout(self.patience.total_seconds()):
                 return (await self.products.read_from(product_id, known)).cached
         except (CatalogUnavailable, TimeoutError):
             return None
-
-    async def _accept(
-        self, customer_id: CustomerId, product_id: ProductId, cached: CachedProduct
-    ) -> Favorited:
-        favorite = Favorite(
-            customer_id=customer_id,
-            product_id=product_id,
-            favorited_at=self.clock(),
-            when_favorited=Snapshot.of(cached.product),
-        )
-        if await self.additions.add(favorite, at_most=self.favorites_max):
-            return _favorited(favorite, cached)
-        async with self.uow() as work:
-            return await self._put(work, favorite, cached)
 
     async def _accept_for_later(self, customer_id: CustomerId, product_id: ProductId) -> Favorited:
         async with self.uow() as work:
@@ -114,13 +135,14 @@ class FavoriteProduct:
         if cached is None:
             await work.jobs.enqueue(ValidateProduct(product_id=favorite.product_id))
         await work.commit()
-        return _favorited(favorite, cached)
+        return _favorited(KeptFavorite(favorite=favorite, created=True), cached)
 
 
-def _favorited(favorite: Favorite, cached: CachedProduct | None) -> Favorited:
+def _favorited(kept: KeptFavorite, cached: CachedProduct | None) -> Favorited:
+    favorite = kept.favorite
     item = FavoriteItem(favorite=favorite, cached=cached)
     # What nobody reads need not be made.
-    if logger.isEnabledFor(logging.DEBUG):
+    if kept.created and logger.isEnabledFor(logging.DEBUG):
         logger.debug(
             "product_favorited",
             extra={
@@ -129,4 +151,4 @@ def _favorited(favorite: Favorite, cached: CachedProduct | None) -> Favorited:
                 "status": item.status.value,
             },
         )
-    return Favorited(item=item, created=True)
+    return Favorited(item=item, created=kept.created)

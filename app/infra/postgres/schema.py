@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.infra.postgres.engine import PATIENCE
 from app.infra.postgres.failure import storage_failures
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest revision that this code knows; revisions are numbered in their order."""
 
 

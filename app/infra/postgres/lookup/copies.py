@@ -39,6 +39,16 @@ class Copies:
         self._fetch = fetch
         self._known: dict[int, tuple[Version, Copy]] = {}
 
+    def recall(self, product_id: ProductId) -> CachedProduct | None:
+        """Return a product as it was read last; whether it still is, `version` helps to tell."""
+        _, copy = self._known.get(product_id, (0, None))
+        return copy if isinstance(copy, CachedProduct) else None
+
+    def version(self, copy: CachedProduct) -> Version | None:
+        """Return the version of the row a copy was made of; None if it is not remembered."""
+        version, known = self._known.get(copy.product.id, (0, None))
+        return version if known is copy else None
+
     async def resolve(self, versions: Mapping[int, Version]) -> Mapping[int, Copy]:
         """
         Return the rows that have these versions.

@@ -1,20 +1,21 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any, TypeAlias, TypeVar
 
 from typing_extensions import override
 
 from app.domain.access import CustomerPrincipal, SessionClaim, session_ended
 from app.domain.customer import CustomerId, Role
-from app.domain.favorite import Favorite, FavoriteItem, ListVersion, Snapshot
+from app.domain.favorite import Favorite, FavoriteItem, ListVersion
 from app.domain.page import Page
-from app.domain.product import CachedProduct, ProductId, Rating, UnknownProduct
+from app.domain.product import CachedProduct, ProductId, UnknownProduct
 from app.domain.repository import Lookups
 from app.domain.session import SessionId
 from app.infra.postgres.lookup.batch import Batch
+from app.infra.postgres.lookup.claims import latest, session_ids
 from app.infra.postgres.lookup.copies import Copies, Copy
 from app.infra.postgres.lookup.lanes import Lanes
+from app.infra.postgres.lookup.snapshots import Snapshots
 
 Newest: TypeAlias = tuple[ListVersion, Page[FavoriteItem]]
 Found: TypeAlias = tuple[FavoriteItem | None, Copy | None]
@@ -91,11 +92,11 @@ class PostgresLookups(Lookups):
     The lookups of one process; those that come together share a statement.
     """
 
-    def __init__(self, lanes: Lanes, *, patience: timedelta) -> None:
+    def __init__(self, lanes: Lanes, copies: Copies, *, patience: timedelta) -> None:
         """Prepare lookups that are answered within `patience`, or not at all."""
         self._lanes = lanes
-        self._copies = Copies(lanes.fetch)
-        self._snapshots = _Snapshots()
+        self._copies = copies
+        self._snapshots = Snapshots()
         self._principals = Batch(self._find_principals, patience=patience)
         self._products = Batch(self._find_products, patience=patience)
         self._favorites = Batch(self._find_favorites, patience=patience)
@@ -126,6 +127,10 @@ class PostgresLookups(Lookups):
     @override
     async def find_product(self, product_id: ProductId) -> CachedProduct | UnknownProduct | None:
         return await self._products.ask(product_id)
+
+    @override
+    def recall_product(self, product_id: ProductId) -> CachedProduct | None:
+        return self._copies.recall(product_id)
 
     async def _find_products(
         self, asked: Collection[ProductId]
@@ -158,9 +163,8 @@ class PostgresLookups(Lookups):
         return await self._lanes.fetch(
             statement,
             [customer_id for customer_id, _, _ in keys],
-            [None if claim is None else claim.session_id for claim in claims],
-            # Claimed within moments of each other: what is over for one is over for all.
-            max((claim.at for claim in claims if claim is not None), default=None),
+            session_ids(claims),
+            latest(claims),
             *values,
         )
 
@@ -284,39 +288,4 @@ def _held(found: V | None) -> V:
 def _principal(session_id: Any, customer_id: Any, role: str) -> CustomerPrincipal:
     return CustomerPrincipal(
         customer_id=CustomerId(customer_id), session_id=SessionId(session_id), role=Role(role)
-    )
-
-
-_Columns: TypeAlias = tuple[Any, ...]
-
-
-class _Snapshots:
-    """Spares building again what many favorites of a product have in common."""
-
-    _KEPT = 4_000
-
-    def __init__(self) -> None:
-        self._known: dict[_Columns, Snapshot | None] = {}
-
-    def get(self, columns: _Columns) -> Snapshot | None:
-        """Return the snapshot of title, price, image, rate and number of votes."""
-        try:
-            return self._known[columns]
-        except KeyError:
-            if len(self._known) >= self._KEPT:
-                self._known.clear()
-            snapshot = self._known[columns] = _snapshot(*columns)
-            return snapshot
-
-
-def _snapshot(
-    title: str | None, price: str | None, image: str | None, rate: str | None, count: int | None
-) -> Snapshot | None:
-    if title is None or price is None or image is None:
-        return None
-    return Snapshot(
-        title=title,
-        price=Decimal(price),
-        image=image,
-        rating=None if rate is None or count is None else Rating(rate=Decimal(rate), count=count),
     )
