@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from testcontainers.community.postgres import PostgresContainer
 
 from app.infra.postgres.engine import connector, create_engine
-from app.infra.postgres.lookup.lanes import Lanes
+from app.infra.postgres.lookup.lanes import PLANNED_ONCE, Lanes
 from app.infra.postgres.migrate import upgrade
 from development.postgres import EmbeddedPostgres
 
@@ -37,7 +37,9 @@ def patient_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
 @asynccontextmanager
 async def postgres_lanes(database_url: str, *, size: int = 4) -> AsyncGenerator[Lanes]:
     """Make lanes on a database that is waited for as long as tests do."""
-    connect = connector(database_url, patience=PATIENT, statement_timeout=PATIENT)
+    connect = connector(
+        database_url, patience=PATIENT, statement_timeout=PATIENT, settings=PLANNED_ONCE
+    )
     lanes = Lanes(connect, size=size)
     try:
         yield lanes

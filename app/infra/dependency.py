@@ -42,7 +42,7 @@ from app.infra.metrics.process import Sampler, process_metrics
 from app.infra.postgres.engine import connector, create_engine, sessions_of, statement_trace
 from app.infra.postgres.lookup.additions import PostgresAdditions
 from app.infra.postgres.lookup.copies import Copies
-from app.infra.postgres.lookup.lanes import Lanes
+from app.infra.postgres.lookup.lanes import PLANNED_ONCE, Lanes
 from app.infra.postgres.lookup.lookups import PostgresLookups
 from app.infra.postgres.lookup.sign_ins import PostgresSignIns
 from app.infra.postgres.replica import PATIENCE as REPLICA_PATIENCE
@@ -150,6 +150,7 @@ async def wire(
             patience=settings.database_pool_timeout,
             statement_timeout=settings.database_pool_timeout,
             transaction_pooler=settings.database_transaction_pooler,
+            settings=PLANNED_ONCE,
             trace=statement_trace(tracer, database_url(settings)),
         ),
         transaction_pooler=settings.database_transaction_pooler,

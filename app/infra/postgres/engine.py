@@ -1,7 +1,7 @@
 """Connections to PostgreSQL, bounded in number and in the time they may take."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -93,13 +93,14 @@ def connector(
     statement_timeout: timedelta | None = PATIENCE,
     transaction_pooler: bool = False,
     statements_kept: int = 20,
+    settings: Mapping[str, str] | None = None,
     trace: StatementTrace | None = None,
 ) -> Callable[[], Awaitable[Any]]:
     """
     Return what makes one connection, as `create_engine` does.
 
-    Each keeps as many prepared statements, none with a `transaction_pooler`. `trace` is told of
-    connections, and of what is asked on them.
+    Each keeps as many prepared statements and has these `settings` of PostgreSQL besides, none of
+    both with a `transaction_pooler`. `trace` is told of connections, and of what is asked on them.
 
     :raises ValueError: if it is the URL of something else
     """
@@ -114,7 +115,7 @@ def connector(
             command_timeout=statement_s,
             statement_cache_size=0 if transaction_pooler else statements_kept,
             server_settings={"application_name": application_name}
-            | ({} if transaction_pooler else _settings(statement_s)),
+            | ({} if transaction_pooler else {**_settings(statement_s), **(settings or {})}),
         )
 
     async def connect_traced(trace: StatementTrace) -> Any:

@@ -1,11 +1,15 @@
 """What PostgreSQL does for the statements that repositories really send."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
+from typing_extensions import override
+
+from app.infra.postgres.lookup.lanes import PLANNED_ONCE, Lanes
 
 
 class Sent:
@@ -37,6 +41,33 @@ class Sent:
             assert driver is not None
             explained = await driver.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *parameters)
         return list(_nodes(explained[0]["Plan"]))
+
+
+class Told(Lanes):
+    """Lanes that note what goes by."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self.statements: list[str] = []
+
+    @override
+    async def fetch(self, statement: str, *values: object) -> Sequence[Any]:
+        self.statements.append(statement)
+        return await self._lanes.fetch(statement, *values)
+
+
+def generic_plans(url: str, statements: Iterable[str]) -> Sequence[Sequence[dict[str, Any]]]:
+    """Return the nodes of the plan that each statement has on a lane, whatever its values."""
+    options = " ".join(f"-c {name}={value}" for name, value in PLANNED_ONCE.items())
+    plans = []
+    # Not prepared: its parameters would be asked for.
+    with psycopg.connect(url, options=options, cursor_factory=psycopg.ClientCursor) as connection:
+        for statement in statements:
+            explain = f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {statement}".encode()
+            row = connection.execute(explain).fetchone()
+            assert row is not None
+            plans.append(list(_nodes(row[0][0]["Plan"])))
+    return plans
 
 
 @contextmanager

@@ -12,11 +12,14 @@ from app.domain.customer import CustomerId, CustomerQuery, CustomerSort
 from app.domain.favorite import ChangePosition, FavoriteQuery, FavoriteSort, Snapshot
 from app.domain.product import ProductId, ProductQuery, ProductSort
 from app.domain.repository import UnitOfWork
+from app.domain.session import SessionId
 from app.infra.postgres.engine import sessions_of
+from app.infra.postgres.lookup.copies import Copies
+from app.infra.postgres.lookup.lookups import PostgresLookups
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from tests import make
-from tests.database import PATIENT, patient_engine
-from tests.integration.postgres.plan import sent_by
+from tests.database import PATIENT, patient_engine, postgres_lanes
+from tests.integration.postgres.plan import Told, generic_plans, sent_by
 
 # 1,000 customers with 100 favorites each, and one with 10,000.
 COLLECTOR = CustomerId(UUID(int=1))
@@ -222,6 +225,42 @@ class TestFavorites:
                 assert await work.customers.remove(CustomerId(UUID(int=2)))
         for plan in await sent.plans():
             assert not scanned(plan) & LARGE
+
+
+class TestLookups:
+    """Statements that are planned once, maybe when there was nothing in any table yet."""
+
+    @pytest.fixture(params=["empty", "full"])
+    def url(self, request: pytest.FixtureRequest, new_database: Callable[..., str]) -> str:
+        if request.param == "empty":
+            return new_database(migrated=True)
+        full: str = request.getfixturevalue("full_database")
+        return full
+
+    async def test_go_by_keys_whatever_there_was_when_they_were_planned(self, url: str) -> None:
+        ids = [ProductId(1), ProductId(2)]
+        async with postgres_lanes(url) as lanes:
+            told = Told(lanes)
+            lookups = PostgresLookups(told, Copies(told.fetch), patience=PATIENT)
+            await lookups.find_principal(SessionId(COLLECTOR), now=make.NOW)
+            await lookups.find_product(ids[0])
+            await lookups.find_favorite(COLLECTOR, ids[0])
+            await lookups.list_version(COLLECTOR)
+            await lookups.contains(COLLECTOR, ids)
+            await lookups.list_newest(COLLECTOR, limit=25)
+            await lookups.aclose()
+        plans = generic_plans(url, told.statements)
+        assert len(plans) >= 6
+        for plan in plans:
+            assert not kinds(plan) & {"Seq Scan", "Hash Join", "Merge Join"}, plan
+        # Newest first comes from the index; only those who ask together are put in order.
+        [newest] = [
+            plan
+            for statement, plan in zip(told.statements, plans, strict=True)
+            if "LATERAL" in statement
+        ]
+        assert "ix_favorites_customer_id_favorited_at_product_id" in indexes(newest)
+        assert ["Sort" in node["Node Type"] for node in newest].count(True) == 1
 
 
 class TestPopularity:

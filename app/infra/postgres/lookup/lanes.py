@@ -1,12 +1,23 @@
 """Connections of their own for statements that need no transaction around them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from app.domain.outcome import StorageUnavailable
 from app.infra.postgres.failure import storage_failures
+
+PLANNED_ONCE: Mapping[str, str] = {
+    # To plan anew for arrays of just this length would take longer than what is planned.
+    "plan_cache_mode": "force_generic_plan",
+    # A plan outlives the size that tables had when it was made: keys are looked up in indexes even
+    # if there was next to nothing to look through.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+"""What PostgreSQL is to know of connections for statements that look up a few keys."""
 
 
 class Lanes:
