@@ -98,6 +98,40 @@ async def test_what_has_not_changed_costs_one_read(
     assert len(statements) == 1
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/customers/me/favorites"),
+        ("GET", "/customers/me/favorites/contains?product_ids=1,2,3"),
+        ("PUT", "/customers/me/favorites/{new}"),
+        ("PUT", "/customers/me/favorites/{known}"),
+        ("GET", "/products/{known}"),
+    ],
+)
+async def test_what_is_asked_most_costs_one_statement(
+    own_service: Service, people: People, ledger: Ledger, method: str, path: str
+) -> None:
+    customer = await people.customer()
+    # As clients do that are no browsers: they name no site.
+    client = await people.client()
+    known = own_service.store.new_product()
+    await customer.client.put(f"/customers/me/favorites/{known}")
+    costs = []
+    # A new connection asks for what it has to know of types once, and a process for products.
+    for _ in range(4):
+        new = own_service.store.new_product()
+        for each in (known, new):
+            # Who asks first makes a product known, and who asks next what it is.
+            for _ in range(2):
+                await client.get(f"/products/{each}")
+        costs.append(
+            await ledger.statements(
+                client, method, path.format(known=known, new=new), headers=customer.bearer
+            )
+        )
+    assert min(map(len, costs)) == 1, costs
+
+
 async def test_internal_systems_cost_no_more(people: People, ledger: Ledger) -> None:
     customer = await people.customer()
     client = await people.client()

@@ -14,10 +14,11 @@ from app.infra.postgres.lookup.copies import Copies, Version
 from app.infra.postgres.lookup.lanes import Lanes
 from app.infra.postgres.lookup.snapshots import read_snapshot
 
+# Arrays of versions go as text: of their type the driver would have to ask first.
 _ADD = """
     SELECT n, added, favorited_at, snapshot_title, snapshot_price::text, snapshot_image,
         snapshot_rate::text, snapshot_rating_count
-    FROM add_favorites($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"""
+    FROM add_favorites($1, $2, $3, $4, $5::text[]::xid[], $6, $7, $8, $9, $10, $11, $12)"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +75,7 @@ class PostgresAdditions(Additions):
             session_ids(claims),
             latest(claims),
             [favorite.product_id for favorite in favorites],
-            [each.version for each in keys],
+            [None if each.version is None else str(each.version) for each in keys],
             [favorite.favorited_at for favorite in favorites],
             [snapshot.title for snapshot in snapshots],
             [snapshot.price for snapshot in snapshots],
