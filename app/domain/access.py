@@ -47,10 +47,6 @@ class CustomerPrincipal:
         """Whether this is an administrator."""
         return self.role is Role.ADMIN
 
-    def claim(self, *, now: datetime) -> SessionClaim:
-        """Return what has to be true for them to be served."""
-        return SessionClaim(session_id=self.session_id, at=now)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServicePrincipal:

@@ -100,9 +100,7 @@ def app() -> ASGIApp:
 @pytest_asyncio.fixture
 async def port(state: Connections, observed: Observed, app: ASGIApp) -> AsyncGenerator[int]:
     """Return where our protocol is spoken."""
-    config = ServerConfig(
-        app, limits=state.limits, lifespan="off", log_config=None, access_log=False
-    )
+    config = ServerConfig(app, limits=state.limits, lifespan="off", access_log=False)
     config.load()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(

@@ -23,7 +23,6 @@ def serving(test: Callable[[GracefulServer, socket.socket], Awaitable[None]]) ->
             PlainTextResponse("served"),
             limits=ConnectionLimits(),
             lifespan="off",
-            log_config=None,
         )
         config.load()
         server = GracefulServer(config)

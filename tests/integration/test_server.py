@@ -187,9 +187,7 @@ class TestAskedToStopWhileItStarts:
             await send({"type": "http.response.body", "body": b""})
 
         drain = timedelta(seconds=5)
-        server = GracefulServer(
-            ServerConfig(app, limits=ConnectionLimits(), drain=drain, log_config=None)
-        )
+        server = GracefulServer(ServerConfig(app, limits=ConnectionLimits(), drain=drain))
         with socket.create_server(("127.0.0.1", 0)) as listener:
             host, port = listener.getsockname()
             async with asyncio.TaskGroup() as tasks:
@@ -209,7 +207,7 @@ class TestAskedToStopWhileItStarts:
             return app
 
         server = GracefulServer(
-            ServerConfig(create_app, factory=True, limits=ConnectionLimits(), log_config=None)  # type: ignore[arg-type]  # a factory, as uvicorn takes it
+            ServerConfig(create_app, factory=True, limits=ConnectionLimits())  # type: ignore[arg-type]  # a factory, as uvicorn takes it
         )
         with socket.create_server(("127.0.0.1", 0)) as listener:
             await server.serve(sockets=[listener])

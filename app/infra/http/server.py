@@ -89,6 +89,8 @@ class ServerConfig(uvicorn.Config):
         super().__init__(
             app,
             http=BoundedHttpProtocol,
+            # Logging is set up by those who start a process, for all there is in it.
+            log_config=None,
             timeout_keep_alive=math.ceil(limits.keep_alive.total_seconds()),
             **others,
         )
@@ -253,7 +255,6 @@ def serve_api(options: ServeOptions) -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        log_config=None,
         timeout_graceful_shutdown=math.ceil(options.grace.total_seconds()),
     )
     # uvicorn repeats the signal that stopped it once it has put these back: the exit status of a

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing_extensions import override
 
 from app.domain.access import SessionClaim
-from app.domain.favorite import Favorite, KeptFavorite, Snapshot
+from app.domain.favorite import Favorite, KeptFavorite
 from app.domain.product import CachedProduct
 from app.domain.repository import Additions
 from app.infra.postgres.lookup.batch import Batch
@@ -26,7 +26,6 @@ class _Asked:
     """One addition; never the same as another, so that it need not be looked at to tell."""
 
     favorite: Favorite
-    snapshot: Snapshot
     at_most: int
     version: Version | None
     claim: SessionClaim | None
@@ -58,15 +57,13 @@ class PostgresAdditions(Additions):
         version = None if seen is None else self._copies.version(seen)
         if favorite.when_favorited is None or (seen is not None and version is None):
             return None
-        return await self._batch.ask(
-            _Asked(favorite, favorite.when_favorited, at_most, version, claim)
-        )
+        return await self._batch.ask(_Asked(favorite, at_most, version, claim))
 
     async def _add_all(self, asked: Collection[_Asked]) -> Mapping[_Asked, KeptFavorite | None]:
         # Of a customer one at a time: what the others find depends on it.
         keys = list({each.favorite.customer_id: each for each in asked}.values())
         favorites = [each.favorite for each in keys]
-        snapshots = [each.snapshot for each in keys]
+        snapshots = [each.when_favorited for each in favorites if each.when_favorited is not None]
         ratings = [snapshot.rating for snapshot in snapshots]
         claims = [each.claim for each in keys]
         rows = await self._lanes.fetch(

@@ -28,33 +28,35 @@ Asked: TypeAlias = tuple[CustomerId, SessionClaim | None, K]
 
 _LIST_MOST = 32
 
-_PRINCIPALS = """
+# Which sessions is asked first in all statements, and second at which moment.
+_LIVING = "s.ended_at IS NULL AND s.idle_expires_at > $2 AND s.expires_at > $2"
+_PRINCIPALS = f"""
     SELECT s.id, s.customer_id, c.role
     FROM sessions AS s JOIN customers AS c ON c.id = s.customer_id
-    WHERE s.id = ANY ($1)
-        AND s.ended_at IS NULL AND s.idle_expires_at > $2 AND s.expires_at > $2"""
+    WHERE s.id = ANY ($1) AND {_LIVING}"""  # noqa: S608 - constants
 _PRODUCTS = "SELECT product_id, xmin FROM products_cache WHERE product_id = ANY ($1)"
 _CATALOG_VERSION = """
     coalesce((SELECT content_version FROM catalog_state WHERE id = 1), 0)"""
 # A session that has to hold is looked at beside what it is for: one look is one trip, and cannot
 # see the one without the other.
 _HOLDS = "q.session_id IS NULL OR s.id IS NOT NULL"
-_SESSIONS = """
-    LEFT JOIN sessions AS s ON s.id = q.session_id AND s.customer_id = q.customer_id
-        AND s.ended_at IS NULL AND s.idle_expires_at > $3 AND s.expires_at > $3"""
+_SESSIONS = f"""
+    LEFT JOIN sessions AS s
+        ON s.id = q.session_id AND s.customer_id = q.customer_id AND {_LIVING}"""
+_SNAPSHOT = """f.snapshot_title, f.snapshot_price::text, f.snapshot_image,
+        f.snapshot_rate::text, f.snapshot_rating_count"""
 _LISTS = "LEFT JOIN favorite_lists AS l ON l.customer_id = q.customer_id"
 _VERSIONS = f"""
     SELECT q.n, {_HOLDS}, coalesce(l.version, 0), {_CATALOG_VERSION}
-    FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS q (customer_id, session_id, n)
+    FROM unnest($1::uuid[], $3::uuid[]) WITH ORDINALITY AS q (session_id, customer_id, n)
     {_SESSIONS} {_LISTS}"""  # noqa: S608 - constants
 # Products are not part of it: they are shared by many lists, and most are known already.
 _NEWEST = f"""
     SELECT q.n, {_HOLDS}, coalesce(l.version, 0), {_CATALOG_VERSION},
         f.product_id, f.favorited_at, f.rejected_at, f.xmin,
-        f.snapshot_title, f.snapshot_price::text, f.snapshot_image,
-        f.snapshot_rate::text, f.snapshot_rating_count
-    FROM unnest($1::uuid[], $2::uuid[], $4::int[]) WITH ORDINALITY
-        AS q (customer_id, session_id, most, n)
+        {_SNAPSHOT}
+    FROM unnest($1::uuid[], $3::uuid[], $4::int[]) WITH ORDINALITY
+        AS q (session_id, customer_id, most, n)
     {_SESSIONS} {_LISTS}
     LEFT JOIN LATERAL (
         SELECT favorites.product_id, favorited_at, rejected_at, p.xmin,
@@ -70,10 +72,9 @@ _NEWEST = f"""
 _FAVORITES = f"""
     SELECT q.n, {_HOLDS}, f.favorited_at IS NOT NULL,
         q.product_id, f.favorited_at, f.rejected_at, p.xmin,
-        f.snapshot_title, f.snapshot_price::text, f.snapshot_image,
-        f.snapshot_rate::text, f.snapshot_rating_count
-    FROM unnest($1::uuid[], $2::uuid[], $4::int[]) WITH ORDINALITY
-        AS q (customer_id, session_id, product_id, n)
+        {_SNAPSHOT}
+    FROM unnest($1::uuid[], $3::uuid[], $4::int[]) WITH ORDINALITY
+        AS q (session_id, customer_id, product_id, n)
     {_SESSIONS}
     LEFT JOIN favorites AS f ON f.customer_id = q.customer_id AND f.product_id = q.product_id
     LEFT JOIN products_cache AS p ON p.product_id = q.product_id"""  # noqa: S608 - constants
@@ -82,8 +83,8 @@ _CONTAINED = f"""
         SELECT product_id FROM favorites
         WHERE customer_id = q.customer_id AND product_id = ANY (q.product_ids::int[])
     )
-    FROM unnest($1::uuid[], $2::uuid[], $4::text[]) WITH ORDINALITY
-        AS q (customer_id, session_id, product_ids, n)
+    FROM unnest($1::uuid[], $3::uuid[], $4::text[]) WITH ORDINALITY
+        AS q (session_id, customer_id, product_ids, n)
     {_SESSIONS} {_LISTS}"""  # noqa: S608 - constants
 
 
@@ -108,21 +109,18 @@ class PostgresLookups(Lookups):
     async def find_principal(
         self, session_id: SessionId, *, now: datetime
     ) -> CustomerPrincipal | None:
-        return await self._principals.ask((session_id, now))
+        return await self._principals.ask(SessionClaim(session_id=session_id, at=now))
 
     async def _find_principals(
-        self, asked: Collection[tuple[SessionId, datetime]]
-    ) -> Mapping[tuple[SessionId, datetime], CustomerPrincipal | None]:
+        self, asked: Collection[SessionClaim]
+    ) -> Mapping[SessionClaim, CustomerPrincipal | None]:
         found = {
             id_: _principal(id_, customer_id, role)
             for id_, customer_id, role in await self._lanes.fetch(
-                _PRINCIPALS,
-                list({session_id for session_id, _ in asked}),
-                # Asked within moments of each other: what is over for one is over for all.
-                max(now for _, now in asked),
+                _PRINCIPALS, session_ids(asked), latest(asked)
             )
         }
-        return {key: found.get(key[0]) for key in asked}
+        return {claim: found.get(claim.session_id) for claim in asked}
 
     @override
     async def find_product(self, product_id: ProductId) -> CachedProduct | UnknownProduct | None:
@@ -162,9 +160,9 @@ class PostgresLookups(Lookups):
         claims = [claim for _, claim, _ in keys]
         return await self._lanes.fetch(
             statement,
-            [customer_id for customer_id, _, _ in keys],
             session_ids(claims),
             latest(claims),
+            [customer_id for customer_id, _, _ in keys],
             *values,
         )
 

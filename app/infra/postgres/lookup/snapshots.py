@@ -31,6 +31,7 @@ class Snapshots:
 def read_snapshot(
     title: str | None, price: str | None, image: str | None, rate: str | None, count: int | None
 ) -> Snapshot | None:
+    """Return what the columns say; None if the product was not known when it was favorited."""
     if title is None or price is None or image is None:
         return None
     return Snapshot(
