@@ -18,6 +18,16 @@ import structlog  # noqa: E402, F401 - after the above
 
 del sys.modules["rich"]
 
+from pydantic import BaseModel  # noqa: E402 - after the above
+
+# FastAPI's models of what an OpenAPI document may say would be a twentieth of that time. They are
+# built when somebody asks for ours.
+BaseModel.model_config["defer_build"] = True
+
+import fastapi.openapi.models  # noqa: E402, F401 - after the above
+
+del BaseModel.model_config["defer_build"]
+
 from app.command_line import main  # noqa: E402 - after the above
 
 gc.freeze()
