@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 from typing_extensions import override
 
 from development.chaos.program import ChaosError
@@ -99,7 +100,8 @@ class ComposeWorld(World):
 
     async def pause(self, *services: str) -> None:
         """Freeze containers: whoever talks to them hears nothing, not even that they are gone."""
-        await _call("docker", "pause", *self._ids(services))
+        for container in self._ids(services):
+            await _pause(container)
 
     async def go_on(self, *services: str) -> None:
         """Let frozen containers go on."""
@@ -182,6 +184,12 @@ def _run(*command: str) -> str:
     if done.returncode:
         raise ChaosError(f"{' '.join(command)} failed: {done.stderr[-2000:]}")
     return done.stdout
+
+
+# Where control groups are of version 1, runc gives up on processes that multiply while it freezes.
+@retry(stop=stop_after_attempt(10), retry=retry_if_exception_type(ChaosError), reraise=True)
+async def _pause(container: str) -> None:
+    await _call("docker", "pause", container)
 
 
 async def _call(*command: str) -> str:
