@@ -133,9 +133,13 @@ class Running:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def is_over(self) -> bool:
-        """Tell whether it has ended."""
-        return self._process.poll() is not None
+    def is_over(self, *, within_s: float) -> bool:
+        """Tell whether it has ended, as soon as it has or after some seconds."""
+        try:
+            self._process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def wait(self) -> Measurement:
         """

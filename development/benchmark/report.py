@@ -73,9 +73,9 @@ def as_changes(before: Result, after: Result) -> str:
 
 def changes(before: Result, after: Result) -> Sequence[Change]:
     """
-    Compare everything that both results have.
+    Compare everything that both results have, each figure as a share of the limit's beside it.
 
-    Ratios come first: they stay the same when the machine as a whole is slower.
+    A share stays the same when the machine as a whole is slower; what a request costs does not.
     """
     found = []
     for name, old in before["figures"].items():
@@ -83,16 +83,17 @@ def changes(before: Result, after: Result) -> Sequence[Change]:
         if new is None:
             continue
         found.append(compared(f"{name} ratio", old["ratio"], new["ratio"]))
-        if "service" in old and "service" in new:
-            found += [
-                compared(
-                    f"{name} {unit}",
-                    [each[unit] for each in old["service"]],
-                    [each[unit] for each in new["service"]],
-                )
-                for unit in ("cpu_us", "p99_ms")
-            ]
+        for unit, called in (("cpu_us", "CPU"), ("p99_ms", "p99")):
+            shares = _shares_of_limit(old, unit), _shares_of_limit(new, unit)
+            if all(shares):
+                found.append(compared(f"{name} {called}", *shares))
     return found
+
+
+def _shares_of_limit(figure: Mapping[str, Any], unit: str) -> Sequence[float]:
+    """Return what the service took of what the limit did, round by round, if both tell."""
+    pairs = zip(figure.get("service", ()), figure.get("limit", ()), strict=True)
+    return [ours[unit] / theirs[unit] for ours, theirs in pairs if unit in theirs]
 
 
 def update_page(page: Path, table: str, *, part: str = "benchmark") -> None:

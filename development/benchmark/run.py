@@ -4,8 +4,8 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,9 +65,11 @@ class Plan:
                     "sign_in",
                     "sign_in_callable",
                     "sign_in_one_core",
+                    "unchanged",
                     "half_load",
                     "half_load_of_strangers",
                     "storm",
+                    "start",
                 }
             ),
         )
@@ -84,8 +86,36 @@ def run(stage: Stage, plan: Plan, *, only: Sequence[str] = ()) -> Json:
 
     :raises WrongAnswerError: if anything is not answered right
     """
-    chosen: Mapping[str, Callable[[], Json]] = {
-        **{each.name: _against_limit(stage, plan, each) for each in scenarios(stage.people)},
+
+    def wanted(name: str) -> bool:
+        return name in only if only else name not in plan.leave_out
+
+    result: Json = {"about": _about(plan), "figures": {}}
+    for name, figure in _figures(stage, plan, wanted):
+        result["figures"][name] = figure
+        say(f"  {name:10} {_brief(figure)}")
+    result["memory_mib"] = round(stage.service.rss_mib(), 1)
+    result["hashing_memory_mib"] = round(stage.service.helpers_rss_mib(), 1)
+    result["answers"] = _only_good(stage)
+    say(f"  memory     {result['memory_mib']} MiB, {result['hashing_memory_mib']} MiB to hash")
+    return result
+
+
+def _figures(
+    stage: Stage, plan: Plan, wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, Json]]:
+    # Those that are compared most often take turns, so that the rounds of each are spread over all
+    # the time they take: what slows the machine for ten seconds is in some rounds of all of them.
+    yield from _in_turn(
+        stage,
+        plan,
+        {
+            each.name: _against_limit(stage, each)
+            for each in scenarios(stage.people)
+            if wanted(each.name)
+        },
+    )
+    others: Mapping[str, Callable[[], Json]] = {
         "sign_in_callable": lambda: _sign_in_beside_callable(stage, plan),
         "sign_in": lambda: _sign_in(stage, plan, stage.service, cores=hashing_cores()),
         "sign_in_one_core": lambda: _sign_in_one_core(stage, plan),
@@ -95,44 +125,75 @@ def run(stage: Stage, plan: Plan, *, only: Sequence[str] = ()) -> Json:
         "storm": lambda: _storm(stage, plan),
         "start": lambda: _start(stage, plan),
     }
-    result: Json = {"about": _about(plan), "figures": {}}
-    for name, measure in chosen.items():
-        if name not in only if only else name in plan.leave_out:
-            continue
-        figure = measure()
-        if figure:
-            result["figures"][name] = figure
-            say(f"  {name:10} {_brief(figure)}")
-    result["memory_mib"] = round(stage.service.rss_mib(), 1)
-    result["hashing_memory_mib"] = round(stage.service.helpers_rss_mib(), 1)
-    result["answers"] = _only_good(stage)
-    say(f"  memory     {result['memory_mib']} MiB, {result['hashing_memory_mib']} MiB to hash")
-    return result
+    for name, measure in others.items():
+        if wanted(name) and (figure := measure()):
+            yield name, figure
 
 
-def _against_limit(stage: Stage, plan: Plan, scenario: Scenario) -> Callable[[], Json]:
-    def measure() -> Json:
-        drive = Driver(stage=stage)
-        right = {} if scenario.writes else agreed(stage, scenario)
-        ours = Load(stage.service.port, scenario.service, stage.directory, scenario.name)
-        theirs = Load(stage.limit.port, scenario.limit, stage.directory, scenario.name)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contest:
+    """
+    The service and what it is measured against, which do the same.
 
-        def settle(done: Round) -> None:
-            if scenario.writes:
-                _check_added(
-                    remove_added(stage.database_url, stage.people), done.measured.requests
-                )
+    What the service says is compared with what is `right`; `settle` is called after each round.
+    """
 
-        sides = {"limit": (stage.limit, theirs), "service": (stage.service, ours)}
-        rounds = _in_turn(drive, plan, sides, right=right, settle=settle)
-        return {
-            "title": scenario.title,
-            "target": scenario.target,
-            **_as_json(rounds),
-            "sampled": sum(each.sampled for each in rounds["service"]),
-        }
+    title: str
+    target: float
+    limit: tuple[Server, Load]
+    service: tuple[Server, Load]
+    connections: int = CONNECTIONS
+    right: Mapping[bytes, object] = field(default_factory=dict)
+    settle: Callable[[Round], None] | None = None
 
-    return measure
+
+def _in_turn(
+    stage: Stage, plan: Plan, contests: Mapping[str, Contest]
+) -> Iterator[tuple[str, Json]]:
+    """Drive one side of one contest after the other, again and again."""
+    drive = Driver(stage=stage)
+    rounds: dict[str, list[tuple[Round, Round]]] = {name: [] for name in contests}
+    for number in range(0 if plan.warm_up else 1, plan.rounds + 1):
+        seconds = plan.seconds if number else WARM_UP_S
+        for name, contest in contests.items():
+            limit = _round(drive, contest, contest.limit, seconds=seconds)
+            service = _round(drive, contest, contest.service, seconds=seconds, right=contest.right)
+            if number:
+                rounds[name].append((limit, service))
+    for name, contest in contests.items():
+        yield name, _as_json(contest, rounds[name])
+
+
+def _round(
+    drive: Driver,
+    contest: Contest,
+    side: tuple[Server, Load],
+    *,
+    seconds: float,
+    right: Mapping[bytes, object] | None = None,
+) -> Round:
+    server, load = side
+    done = drive.round(server, load, seconds=seconds, connections=contest.connections, right=right)
+    if contest.settle is not None:
+        contest.settle(done)
+    return done
+
+
+def _against_limit(stage: Stage, scenario: Scenario) -> Contest:
+    def remove(done: Round) -> None:
+        removed = remove_added(stage.database_url, stage.people)
+        _check_added(removed, done.measured.requests)
+
+    theirs = Load(stage.limit.port, scenario.limit, stage.directory, scenario.name)
+    ours = Load(stage.service.port, scenario.service, stage.directory, scenario.name)
+    return Contest(
+        title=scenario.title,
+        target=scenario.target,
+        limit=(stage.limit, theirs),
+        service=(stage.service, ours),
+        right={} if scenario.writes else agreed(stage, scenario),
+        settle=remove if scenario.writes else None,
+    )
 
 
 def _check_added(stored: int, acknowledged: int) -> None:
@@ -141,27 +202,28 @@ def _check_added(stored: int, acknowledged: int) -> None:
         raise WrongAnswerError(f"{acknowledged} favorites acknowledged, {stored} stored.")
 
 
-def _as_json(rounds: Mapping[str, Sequence[Round]]) -> Json:
-    ours, theirs = rounds["service"], rounds["limit"]
+def _as_json(contest: Contest, rounds: Sequence[tuple[Round, Round]]) -> Json:
     return {
-        "service": [each.as_json() for each in ours],
-        "limit": [each.as_json() for each in theirs],
-        "ratio": [
-            round(mine.measured.rate / best.measured.rate, 4)
-            for mine, best in zip(ours, theirs, strict=True)
-        ],
+        "title": contest.title,
+        "target": contest.target,
+        "service": [ours.as_json() for _, ours in rounds],
+        "limit": [theirs.as_json() for theirs, _ in rounds],
+        "ratio": [round(ours.measured.rate / theirs.measured.rate, 4) for theirs, ours in rounds],
+        "sampled": sum(ours.sampled for _, ours in rounds),
     }
 
 
 def _sign_in_beside_callable(stage: Stage, plan: Plan) -> Json:
     """Sign in beside a bare callable that verifies passwords on as many cores."""
     requests = sign_ins(stage.people)
-    sides = {
-        "limit": (stage.limit, Load(stage.limit.port, requests, stage.directory, "sign-in")),
-        "service": (stage.service, Load(stage.service.port, requests, stage.directory, "sign-in")),
-    }
-    rounds = _in_turn(Driver(stage=stage), plan, sides, connections=HASHING_CONNECTIONS)
-    return {"title": "Sign in", "target": 0.95, **_as_json(rounds)}
+    contest = Contest(
+        title="Sign in",
+        target=0.95,
+        limit=(stage.limit, Load(stage.limit.port, requests, stage.directory, "sign-in")),
+        service=(stage.service, Load(stage.service.port, requests, stage.directory, "sign-in")),
+        connections=HASHING_CONNECTIONS,
+    )
+    return _alone(stage, plan, contest)
 
 
 def _sign_in_one_core(stage: Stage, plan: Plan) -> Json:
@@ -216,42 +278,18 @@ def _unchanged(stage: Stage, plan: Plan) -> Json:
         return {}
     whole = scenarios(stage.people[: len(conditional)])[0].service
     port = stage.service.port
-    sides = {
-        "limit": (stage.service, Load(port, whole, stage.directory, "whole")),
-        "service": (stage.service, Load(port, conditional, stage.directory, "unchanged")),
-    }
-    rounds = _in_turn(Driver(stage=stage), plan, sides)
-    return {"title": "An unchanged list (304), to one in full", "target": 1.5, **_as_json(rounds)}
+    contest = Contest(
+        title="An unchanged list (304), to one in full",
+        target=1.5,
+        limit=(stage.service, Load(port, whole, stage.directory, "whole")),
+        service=(stage.service, Load(port, conditional, stage.directory, "unchanged")),
+    )
+    return _alone(stage, plan, contest)
 
 
-def _in_turn(
-    drive: Driver,
-    plan: Plan,
-    sides: Mapping[str, tuple[Server, Load]],
-    *,
-    connections: int = CONNECTIONS,
-    right: Mapping[bytes, object] | None = None,
-    settle: Callable[[Round], None] = lambda _: None,
-) -> Mapping[str, Sequence[Round]]:
-    """
-    Drive one side after the other, again and again.
-
-    What the service says is compared with what is `right`; `settle` is called after each round.
-    """
-    rounds: dict[str, list[Round]] = {side: [] for side in sides}
-    for number in range(0 if plan.warm_up else 1, plan.rounds + 1):
-        for side, (server, load) in sides.items():
-            done = drive.round(
-                server,
-                load,
-                seconds=plan.seconds if number else WARM_UP_S,
-                connections=connections,
-                right=right if side == "service" else None,
-            )
-            settle(done)
-            if number:
-                rounds[side].append(done)
-    return rounds
+def _alone(stage: Stage, plan: Plan, contest: Contest) -> Json:
+    ((_, figure),) = _in_turn(stage, plan, {"": contest})
+    return figure
 
 
 def _half_load(stage: Stage, plan: Plan, *, evenly: bool) -> Json:
@@ -352,7 +390,7 @@ def _brief(figure: Json) -> str:
 
 def _about(plan: Plan) -> Json:
     revision = subprocess.run(  # noqa: S603 - our own command
-        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"],  # noqa: S607
+        ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"],  # noqa: S607
         capture_output=True,
         check=False,
         text=True,

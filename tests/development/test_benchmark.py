@@ -16,8 +16,8 @@ from development.benchmark.report import as_changes, as_table, changes, draw, up
 from development.benchmark.run import load_result
 
 
-def result(*, ratio: float = 0.5, cpu_us: float = 300.0) -> dict[str, Any]:
-    """Make a result of five rounds around these figures."""
+def result(*, ratio: float = 0.5, cpu_us: float = 300.0, slower: float = 1.0) -> dict[str, Any]:
+    """Make a result of five rounds around these figures, on a machine that may be slower."""
     wobble = [0.99, 1.0, 1.01, 0.98, 1.02]
     return {
         "about": {
@@ -33,10 +33,23 @@ def result(*, ratio: float = 0.5, cpu_us: float = 300.0) -> dict[str, Any]:
                 "title": "List ten favorites",
                 "target": 0.7,
                 "service": [
-                    {"per_s": 1000 * w, "p50_ms": 5.0, "p99_ms": 9.0 * w, "cpu_us": cpu_us * w}
+                    {
+                        "per_s": 1000 / slower * w,
+                        "p50_ms": 5.0 * slower,
+                        "p99_ms": 9.0 * slower * w,
+                        "cpu_us": cpu_us * slower * w,
+                    }
                     for w in wobble
                 ],
-                "limit": [{"per_s": 2000 * w} for w in wobble],
+                "limit": [
+                    {
+                        "per_s": 2000 / slower * w,
+                        "p50_ms": 4.0 * slower,
+                        "p99_ms": 8.0 * slower,
+                        "cpu_us": 200 * slower,
+                    }
+                    for w in wobble
+                ],
                 "ratio": [ratio * w for w in wobble],
             },
             "start": {
@@ -99,13 +112,26 @@ class TestComparison:
         found = {change.name: change.beyond_noise for change in changes(before, after)}
         assert found == {
             "list ratio": True,
-            "list cpu_us": False,
-            "list p99_ms": False,
+            "list CPU": False,
+            "list p99": False,
             "start ratio": False,
         }
         text = as_changes(before, after)
         assert text.count("CHANGED") == 1
         assert "+20.0%" in text
+
+    def test_tells_what_costs_more_from_a_slower_machine(self) -> None:
+        changed = [each.name for each in changes(result(), result(slower=2)) if each.beyond_noise]
+        assert changed == []
+        dearer = changes(result(), result(slower=2, cpu_us=330))
+        assert [each.name for each in dearer if each.beyond_noise] == ["list CPU"]
+
+    def test_leaves_out_what_the_limit_does_not_tell(self) -> None:
+        before, after = result(), result()
+        for each in after["figures"]["list"]["limit"]:
+            del each["cpu_us"], each["p99_ms"]
+        names = [change.name for change in changes(before, after)]
+        assert names == ["list ratio", "start ratio"]
 
     def test_leaves_out_what_only_one_of_them_has(self) -> None:
         after = result()
