@@ -46,7 +46,9 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m development.benchmark", description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="be done in a minute; writes to .local/ only"
+        "--quick",
+        action="store_true",
+        help="be done in less than a minute; writes to .local/ only",
     )
     parser.add_argument("--only", nargs="+", default=[], metavar="FIGURE", help="measure less")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the result (JSON) goes")

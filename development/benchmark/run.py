@@ -53,7 +53,7 @@ class Plan:
 
     @classmethod
     def quick(cls) -> "Plan":
-        """Be done in a minute; four rounds are the fewest that can be compared."""
+        """Be done in less than a minute; four rounds are the fewest that can be compared."""
         return cls(
             rounds=4,
             seconds=1.0,

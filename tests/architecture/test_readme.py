@@ -1,5 +1,6 @@
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,16 @@ class TestCommandLine:
         shown = set(re.findall(r"^\| `python -m app ([\w-]+)", text, re.MULTILINE))
         group = get_command(command_line)
         assert shown == set(getattr(group, "commands", {}))
+
+
+class TestTasks:
+    @by_language
+    def test_are_shown_whole(self, readme: Path) -> None:
+        text = readme.read_text(encoding="utf-8")
+        (table,) = re.findall(r"^\| (?:task|tarefa) \|.*?\n\n", text, re.MULTILINE | re.DOTALL)
+        shown = re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\|(.*?)\|", table, re.MULTILINE)))
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        assert sorted(shown) == sorted(project["tool"]["taskipy"]["tasks"])
 
 
 class TestLinks:
