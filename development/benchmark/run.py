@@ -49,7 +49,7 @@ class Plan:
     starts: int
     quiet_s: float
     warm_up: bool
-    leave_out: frozenset[str] = frozenset()
+    operations_only: bool = False
 
     @classmethod
     def quick(cls) -> "Plan":
@@ -60,18 +60,7 @@ class Plan:
             starts=1,
             quiet_s=2.0,
             warm_up=False,
-            leave_out=frozenset(
-                {
-                    "sign_in",
-                    "sign_in_callable",
-                    "sign_in_one_core",
-                    "unchanged",
-                    "half_load",
-                    "half_load_of_strangers",
-                    "storm",
-                    "start",
-                }
-            ),
+            operations_only=True,
         )
 
     @classmethod
@@ -86,12 +75,8 @@ def run(stage: Stage, plan: Plan, *, only: Sequence[str] = ()) -> Json:
 
     :raises WrongAnswerError: if anything is not answered right
     """
-
-    def wanted(name: str) -> bool:
-        return name in only if only else name not in plan.leave_out
-
     result: Json = {"about": _about(plan), "figures": {}}
-    for name, figure in _figures(stage, plan, wanted):
+    for name, figure in _figures(stage, plan, only):
         result["figures"][name] = figure
         say(f"  {name:10} {_brief(figure)}")
     result["memory_mib"] = round(stage.service.rss_mib(), 1)
@@ -101,20 +86,12 @@ def run(stage: Stage, plan: Plan, *, only: Sequence[str] = ()) -> Json:
     return result
 
 
-def _figures(
-    stage: Stage, plan: Plan, wanted: Callable[[str], bool]
-) -> Iterator[tuple[str, Json]]:
+def _figures(stage: Stage, plan: Plan, only: Sequence[str]) -> Iterator[tuple[str, Json]]:
     # Those that are compared most often take turns, so that the rounds of each are spread over all
     # the time they take: what slows the machine for ten seconds is in some rounds of all of them.
-    yield from _in_turn(
-        stage,
-        plan,
-        {
-            each.name: _against_limit(stage, each)
-            for each in scenarios(stage.people)
-            if wanted(each.name)
-        },
-    )
+    operations = [each for each in scenarios(stage.people) if not only or each.name in only]
+    figures = _in_turn(stage, plan, *(_against_limit(stage, each) for each in operations))
+    yield from zip((each.name for each in operations), figures, strict=True)
     others: Mapping[str, Callable[[], Json]] = {
         "sign_in_callable": lambda: _sign_in_beside_callable(stage, plan),
         "sign_in": lambda: _sign_in(stage, plan, stage.service, cores=hashing_cores()),
@@ -126,7 +103,8 @@ def _figures(
         "start": lambda: _start(stage, plan),
     }
     for name, measure in others.items():
-        if wanted(name) and (figure := measure()):
+        wanted = name in only if only else not plan.operations_only
+        if wanted and (figure := measure()):
             yield name, figure
 
 
@@ -147,21 +125,18 @@ class Contest:
     settle: Callable[[Round], None] | None = None
 
 
-def _in_turn(
-    stage: Stage, plan: Plan, contests: Mapping[str, Contest]
-) -> Iterator[tuple[str, Json]]:
+def _in_turn(stage: Stage, plan: Plan, *contests: Contest) -> Sequence[Json]:
     """Drive one side of one contest after the other, again and again."""
     drive = Driver(stage=stage)
-    rounds: dict[str, list[tuple[Round, Round]]] = {name: [] for name in contests}
+    rounds: list[list[tuple[Round, Round]]] = [[] for _ in contests]
     for number in range(0 if plan.warm_up else 1, plan.rounds + 1):
         seconds = plan.seconds if number else WARM_UP_S
-        for name, contest in contests.items():
+        for contest, done in zip(contests, rounds, strict=True):
             limit = _round(drive, contest, contest.limit, seconds=seconds)
             service = _round(drive, contest, contest.service, seconds=seconds, right=contest.right)
             if number:
-                rounds[name].append((limit, service))
-    for name, contest in contests.items():
-        yield name, _as_json(contest, rounds[name])
+                done.append((limit, service))
+    return [_as_json(contest, done) for contest, done in zip(contests, rounds, strict=True)]
 
 
 def _round(
@@ -223,7 +198,8 @@ def _sign_in_beside_callable(stage: Stage, plan: Plan) -> Json:
         service=(stage.service, Load(stage.service.port, requests, stage.directory, "sign-in")),
         connections=HASHING_CONNECTIONS,
     )
-    return _alone(stage, plan, contest)
+    (figure,) = _in_turn(stage, plan, contest)
+    return figure
 
 
 def _sign_in_one_core(stage: Stage, plan: Plan) -> Json:
@@ -284,11 +260,7 @@ def _unchanged(stage: Stage, plan: Plan) -> Json:
         limit=(stage.service, Load(port, whole, stage.directory, "whole")),
         service=(stage.service, Load(port, conditional, stage.directory, "unchanged")),
     )
-    return _alone(stage, plan, contest)
-
-
-def _alone(stage: Stage, plan: Plan, contest: Contest) -> Json:
-    ((_, figure),) = _in_turn(stage, plan, {"": contest})
+    (figure,) = _in_turn(stage, plan, contest)
     return figure
 
 

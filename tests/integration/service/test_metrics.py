@@ -79,6 +79,7 @@ class TestMetrics:
             assert metrics[f"{answers} miss"] == 1
             assert metrics[f"{answers} hit"] == READS - 1
             assert metrics["favorites_catalog_calls_total find found"] == 1
+            assert metrics["favorites_catalog_breaker_state closed"] == 2
             limit = "favorites_database_connections_limit"
             pools = {name for name in metrics if name.split(" ")[0] == limit}
             assert pools == {f"{limit} main", f"{limit} lookups", f"{limit} sign_ins"}
