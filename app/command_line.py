@@ -29,11 +29,11 @@ from app.infra.dependency import (
     job_worker,
     wire,
 )
-from app.infra.http.connection import ConnectionLimits
-from app.infra.http.server import ServeError, ServeOptions, serve_api
 from app.infra.jobs.outcome import JobNotRetryable
-from app.infra.logger import configure_logging
-from app.infra.metrics.endpoint import MetricsError, metrics_endpoint
+from app.infra.observability.logger import configure_logging
+from app.infra.observability.metrics.endpoint import MetricsError, metrics_endpoint
+from app.infra.server.connection import ConnectionLimits
+from app.infra.server.server import ServeError, ServeOptions, serve_api
 from app.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:

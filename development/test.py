@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from app.infra.security.hashing_executor import usable_cores
+from app.infra.hashing.executor import usable_cores
 
 
 def database(environment: dict[str, str]) -> str:

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from testcontainers.community.postgres import PostgresContainer
 
 from app.infra.postgres.engine import connector, create_engine
-from app.infra.postgres.lookup.lanes import PLANNED_ONCE, Lanes
 from app.infra.postgres.migrate import upgrade
+from app.infra.postgres.statement_pool import PLANNED_ONCE, Lanes
 from development.postgres import EmbeddedPostgres
 
 PATIENT = timedelta(seconds=30)

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager, suppress
 import psutil  # type: ignore[import-untyped]  # comes with the wheel of PostgreSQL, has no types
 
 from app.domain.customer import Password
-from app.infra.security.argon import Argon2Parameters
-from app.infra.security.hashing_executor import HashingExecutor
+from app.infra.hashing.argon2 import Argon2Parameters
+from app.infra.hashing.executor import HashingExecutor
 
-MODULE = "app.infra.security.hashing_process"
+MODULE = "app.infra.hashing.process"
 CHEAP = Argon2Parameters(memory_kib=64, passes=1)
 PASSWORD = Password("correct horse")
 

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from opentelemetry.trace import StatusCode
 
-from app.infra.tracing.tracer import OpenTelemetryTracer
+from app.infra.observability.tracing.tracer import OpenTelemetryTracer
 
 
 class RecordingTracer(OpenTelemetryTracer):

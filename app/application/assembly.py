@@ -4,8 +4,41 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from app.application.cache_observer import CacheObserver, NullCacheObserver
-from app.application.gateway import (
+from app.application.accounts.authenticate import Authenticate
+from app.application.accounts.change_customer import ChangeCustomer
+from app.application.accounts.change_password import ChangePassword
+from app.application.accounts.create_customer import CreateCustomer
+from app.application.accounts.delete_customer import DeleteCustomer
+from app.application.accounts.exchange_api_key import ExchangeApiKey
+from app.application.accounts.export_customer import ExportCustomer
+from app.application.accounts.list_customers import ListCustomers
+from app.application.accounts.manage_api_keys import ManageApiKeys
+from app.application.accounts.manage_sessions import ManageSessions
+from app.application.accounts.read_customer import ReadCustomer
+from app.application.accounts.refresh_session import RefreshSession
+from app.application.accounts.sign_in import SignIn
+from app.application.accounts.sign_out import SignOut
+from app.application.accounts.sign_up import SignUp
+from app.application.catalog.cache_observer import CacheObserver, NullCacheObserver
+from app.application.catalog.hot_products import HotProducts, NullHotProducts
+from app.application.catalog.list_popular import ListPopular
+from app.application.catalog.product_reader import ProductReader
+from app.application.catalog.read_price_history import ReadPriceHistory
+from app.application.favorites.change_favorites import ChangeFavorites
+from app.application.favorites.contains_favorites import ContainsFavorites
+from app.application.favorites.favorite_product import FavoriteProduct
+from app.application.favorites.list_favorites import ListFavorites
+from app.application.favorites.read_favorite import ReadFavorite
+from app.application.favorites.read_favorite_changes import ReadFavoriteChanges
+from app.application.favorites.read_list_version import ReadListVersion
+from app.application.favorites.read_profile import ReadProfile
+from app.application.favorites.remove_favorite import RemoveFavorite
+from app.application.favorites.restore_favorite import RestoreFavorite
+from app.application.favorites.validate_product import ValidatePendingProduct
+from app.application.operations.purge import Purge
+from app.application.operations.reconcile_popularity import ReconcilePopularity
+from app.application.operations.refresh_favorited import RefreshFavorited
+from app.application.ports import (
     BackgroundTasks,
     Clock,
     DeviceTokens,
@@ -15,39 +48,6 @@ from app.application.gateway import (
     RefreshTokenSource,
     TokenIssuer,
 )
-from app.application.hot_products import HotProducts, NullHotProducts
-from app.application.product_reader import ProductReader
-from app.application.use_case.authenticate import Authenticate
-from app.application.use_case.change_customer import ChangeCustomer
-from app.application.use_case.change_favorites import ChangeFavorites
-from app.application.use_case.change_password import ChangePassword
-from app.application.use_case.contains_favorites import ContainsFavorites
-from app.application.use_case.create_customer import CreateCustomer
-from app.application.use_case.delete_customer import DeleteCustomer
-from app.application.use_case.exchange_api_key import ExchangeApiKey
-from app.application.use_case.export_customer import ExportCustomer
-from app.application.use_case.favorite_product import FavoriteProduct
-from app.application.use_case.list_customers import ListCustomers
-from app.application.use_case.list_favorites import ListFavorites
-from app.application.use_case.list_popular import ListPopular
-from app.application.use_case.manage_api_keys import ManageApiKeys
-from app.application.use_case.manage_sessions import ManageSessions
-from app.application.use_case.purge import Purge
-from app.application.use_case.read_customer import ReadCustomer
-from app.application.use_case.read_favorite import ReadFavorite
-from app.application.use_case.read_favorite_changes import ReadFavoriteChanges
-from app.application.use_case.read_list_version import ReadListVersion
-from app.application.use_case.read_price_history import ReadPriceHistory
-from app.application.use_case.read_profile import ReadProfile
-from app.application.use_case.reconcile_popularity import ReconcilePopularity
-from app.application.use_case.refresh_favorited import RefreshFavorited
-from app.application.use_case.refresh_session import RefreshSession
-from app.application.use_case.remove_favorite import RemoveFavorite
-from app.application.use_case.restore_favorite import RestoreFavorite
-from app.application.use_case.sign_in import SignIn
-from app.application.use_case.sign_out import SignOut
-from app.application.use_case.sign_up import SignUp
-from app.application.use_case.validate_product import ValidatePendingProduct
 from app.application.use_cases import UseCases
 from app.domain.access import ApiKey, PresentedApiKey
 from app.domain.product import CachePolicy

@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
 from app.application.assembly import Collaborators, Rules, assemble
-from app.application.gateway import Clock
-from app.application.hot_products import NullHotProducts
+from app.application.catalog.hot_products import NullHotProducts
+from app.application.ports import Clock
 from app.application.tracer import NULL_TRACER, Tracer
 from app.application.use_cases import UseCases
 from app.domain.access import ApiKey, PresentedApiKey, Scope
@@ -31,33 +31,33 @@ from app.domain.throttle import AccessThrottles
 from app.infra.fakestore.catalog import FakeStoreCatalog
 from app.infra.fakestore.client import create_client
 from app.infra.fakestore.options import CatalogOptions
+from app.infra.hashing.argon2 import Argon2Parameters
+from app.infra.hashing.executor import HashingExecutor, hashing_cores
+from app.infra.hashing.password_hasher import ArgonPasswordHasher
 from app.infra.http.api import VERSION, create_api
-from app.infra.http.cut_off import ConnectionObserver
 from app.infra.http.middleware import access_log
 from app.infra.http.middleware.request_id import current_request_id
 from app.infra.http.options import HttpOptions
 from app.infra.http.rate_limit.create import create_limiter
-from app.infra.logger import PlainEvents, configure_logging
-from app.infra.metrics.process import Sampler, process_metrics
+from app.infra.observability.logger import PlainEvents, configure_logging
+from app.infra.observability.metrics.process import Sampler, process_metrics
 from app.infra.postgres.engine import connector, create_engine, sessions_of, statement_trace
 from app.infra.postgres.lookup.additions import PostgresAdditions
-from app.infra.postgres.lookup.copies import Copies
-from app.infra.postgres.lookup.lanes import PLANNED_ONCE, Lanes
 from app.infra.postgres.lookup.lookups import PostgresLookups
 from app.infra.postgres.lookup.sign_ins import PostgresSignIns
 from app.infra.postgres.replica import PATIENCE as REPLICA_PATIENCE
 from app.infra.postgres.replica import Replica
+from app.infra.postgres.row_cache import Copies
 from app.infra.postgres.schema import schema_at_head
+from app.infra.postgres.statement_pool import PLANNED_ONCE, Lanes
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from app.infra.security.api_key import new_api_key
-from app.infra.security.argon import Argon2Parameters
 from app.infra.security.common_password import common_passwords
 from app.infra.security.device_token import HmacDeviceTokens
-from app.infra.security.hashing_executor import HashingExecutor, hashing_cores
-from app.infra.security.password import ArgonPasswordHasher
 from app.infra.security.refresh_token import HmacRefreshTokenSource
 from app.infra.security.signing_keys import SigningKeys
 from app.infra.security.token import JwtTokenIssuer
+from app.infra.server.disconnect import ConnectionObserver
 from app.infra.task_manager import TaskManager
 from app.settings import Settings, load_settings
 
@@ -345,7 +345,7 @@ def _tracer(settings: Settings, *, service: str) -> Tracer | None:
     if settings.otel_exporter_otlp_endpoint is None:
         return None
     # Here and not above: without traces the library costs neither memory nor time to start.
-    from app.infra.tracing.export import create_tracer
+    from app.infra.observability.tracing.export import create_tracer
 
     return create_tracer(
         settings.otel_exporter_otlp_endpoint,

@@ -11,7 +11,7 @@ from typing import Self, TypeVar, cast
 import structlog
 from typing_extensions import override
 
-from app.application.gateway import BackgroundTasks
+from app.application.ports import BackgroundTasks
 from app.application.tracer import NULL_TRACER, Tracer
 
 T = TypeVar("T")

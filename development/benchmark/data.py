@@ -13,7 +13,7 @@ import psycopg
 from app.domain.access import CustomerPrincipal
 from app.domain.customer import CustomerId, Role, fold
 from app.domain.session import SessionId
-from app.infra.security.argon import Argon2Parameters
+from app.infra.hashing.argon2 import Argon2Parameters
 from app.infra.security.signing_keys import SigningKeys
 from app.infra.security.token import JwtTokenIssuer
 

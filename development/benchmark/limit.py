@@ -22,8 +22,8 @@ import asyncpg  # type: ignore[import-untyped]  # ships no types
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from app.infra.security.argon import Argon2Parameters
-from app.infra.security.hashing_executor import usable_cores
+from app.infra.hashing.argon2 import Argon2Parameters
+from app.infra.hashing.executor import usable_cores
 from development.benchmark.data import PASSWORD
 
 CONNECTIONS = 10

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from app.infra.security.hashing_executor import hashing_cores, usable_cores
+from app.infra.hashing.executor import hashing_cores, usable_cores
 from development.benchmark.data import remove_added
 from development.benchmark.load import Load, Rate, driver
 from development.benchmark.noise import Spread

@@ -132,7 +132,7 @@ class TestObserving:
         assert rows("Log events") == sorted(events)
 
     def test_knows_every_metric(self) -> None:
-        sources = (ROOT / "app" / "infra" / "metrics").glob("*.py")
+        sources = (ROOT / "app" / "infra" / "observability" / "metrics").glob("*.py")
         named = re.compile(r'"(favorites_[a-z_]+)"')
         metrics = {
             name

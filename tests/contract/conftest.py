@@ -10,10 +10,10 @@ from app.domain.job import Job, ValidateProduct
 from app.domain.product import ProductId
 from app.domain.repository import Additions, Lookups, SignIns, UnitOfWorkFactory
 from app.infra.postgres.lookup.additions import PostgresAdditions
-from app.infra.postgres.lookup.copies import Copies
-from app.infra.postgres.lookup.lanes import Lanes
 from app.infra.postgres.lookup.lookups import PostgresLookups
 from app.infra.postgres.lookup.sign_ins import PostgresSignIns
+from app.infra.postgres.row_cache import Copies
+from app.infra.postgres.statement_pool import Lanes
 from tests.database import PATIENT, postgres_lanes
 from tests.double.additions import UnitAdditions
 from tests.double.lookups import UnitLookups

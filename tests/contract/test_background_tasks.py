@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import pytest
 
-from app.application.gateway import BackgroundTasks
+from app.application.ports import BackgroundTasks
 from app.infra.task_manager import TaskManager
 from tests.double.tasks import DeferredTasks
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import httpx2
 import pytest
 
-from app.application.gateway import ProductCatalog
+from app.application.ports import ProductCatalog
 from app.domain.outcome import CatalogUnavailable
 from app.domain.product import Product, ProductId
 from tests import make

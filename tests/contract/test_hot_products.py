@@ -8,7 +8,7 @@ from itertools import permutations
 import pytest
 import pytest_asyncio
 
-from app.application.hot_products import HotLookup, HotProducts
+from app.application.catalog.hot_products import HotLookup, HotProducts
 from app.domain.product import MAX_PRODUCT_ID, CachedProduct, Product, ProductId, RefreshState
 from app.infra.redis.hot_products import RedisHotProducts
 from tests import make

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from app.application.gateway import PasswordHasher
+from app.application.ports import PasswordHasher
 from app.domain.customer import Password, PasswordHash
 from app.domain.outcome import HashingBusy
-from app.infra.security.argon import Argon2Parameters
-from app.infra.security.hashing_executor import HashingExecutor
-from app.infra.security.password import ArgonPasswordHasher
+from app.infra.hashing.argon2 import Argon2Parameters
+from app.infra.hashing.executor import HashingExecutor
+from app.infra.hashing.password_hasher import ArgonPasswordHasher
 from tests.double.hasher import PlainHasher
 from tests.hashing import held
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.application.gateway import RefreshTokenSource
+from app.application.ports import RefreshTokenSource
 from app.infra.security.refresh_token import HmacRefreshTokenSource
 from app.infra.security.signing_keys import SigningKeys
 

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.application.gateway import TokenIssuer
+from app.application.ports import TokenIssuer
 from app.domain.access import ApiKeyId, CustomerPrincipal, Principal, Scope, ServicePrincipal
 from app.domain.customer import Role
 from app.domain.outcome import InvalidToken

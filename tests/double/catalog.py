@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from typing_extensions import override
 
-from app.application.gateway import ProductCatalog
+from app.application.ports import ProductCatalog
 from app.domain.outcome import CatalogUnavailable
 from app.domain.product import Product, ProductId
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from typing_extensions import override
 
-from app.application.gateway import PasswordHasher
+from app.application.ports import PasswordHasher
 from app.domain.customer import Password, PasswordHash
 from app.domain.outcome import HashingBusy
 

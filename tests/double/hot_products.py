@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from typing_extensions import override
 
-from app.application.gateway import Clock
-from app.application.hot_products import HotProducts
+from app.application.catalog.hot_products import HotProducts
+from app.application.ports import Clock
 from app.domain.product import CachedProduct, Product, ProductId
 
 HOT_TTL = timedelta(seconds=30)

@@ -6,7 +6,7 @@ from typing import TypeVar, cast
 
 from typing_extensions import override
 
-from app.application.gateway import BackgroundTasks
+from app.application.ports import BackgroundTasks
 
 T = TypeVar("T")
 

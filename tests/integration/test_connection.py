@@ -16,17 +16,17 @@ import pytest
 import pytest_asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.infra.http.answer import Answer
-from app.infra.http.connection import (
+from app.infra.http.middleware.security_headers import security_headers
+from app.infra.server.connection import (
     HEAD_MAX_BYTES,
     PIECES_MAX,
     BoundedHttpProtocol,
     ConnectionLimits,
     Connections,
 )
-from app.infra.http.cut_off import CutOff
-from app.infra.http.middleware.security_headers import security_headers
-from app.infra.http.server import ServerConfig
+from app.infra.server.disconnect import CutOff
+from app.infra.server.response_cycle import Answer
+from app.infra.server.server import ServerConfig
 from tests.raw_connection import connected
 
 Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -8,9 +8,9 @@ import pytest
 import uvloop
 from starlette.responses import PlainTextResponse
 
-from app.infra.http import connection as module
-from app.infra.http.connection import ConnectionLimits
-from app.infra.http.server import GracefulServer, ServerConfig
+from app.infra.server import connection as module
+from app.infra.server.connection import ConnectionLimits
+from app.infra.server.server import GracefulServer, ServerConfig
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 0\r\n\r\n"
 

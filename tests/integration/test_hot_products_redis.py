@@ -11,7 +11,7 @@ import pytest_asyncio
 import structlog
 from redis.asyncio import Redis
 
-from app.application.hot_products import HotLookup
+from app.application.catalog.hot_products import HotLookup
 from app.domain.product import CachedProduct, ProductId
 from app.infra.redis.hot_products import KEY, RedisHotProducts
 from tests import make

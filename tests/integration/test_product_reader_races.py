@@ -11,13 +11,13 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.application.product_reader import ProductReader
+from app.application.catalog.product_reader import ProductReader
 from app.domain.outcome import CatalogUnavailable, ProductNotFound
 from app.domain.product import CachedProduct, ProductId, ProductQuery, ServedFrom
 from app.domain.repository import UnitOfWorkFactory
 from app.infra.postgres.engine import sessions_of
-from app.infra.postgres.lookup.copies import Copies
 from app.infra.postgres.lookup.lookups import PostgresLookups
+from app.infra.postgres.row_cache import Copies
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from app.infra.task_manager import TaskManager
 from tests import make

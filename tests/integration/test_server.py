@@ -15,8 +15,8 @@ import psutil  # type: ignore[import-untyped]  # comes with the wheel of Postgre
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.infra.http.connection import ConnectionLimits
-from app.infra.http.server import OTHER_FILES, GracefulServer, ServerConfig
+from app.infra.server.connection import ConnectionLimits
+from app.infra.server.server import OTHER_FILES, GracefulServer, ServerConfig
 from development.port import free_port
 from tests.plain_http import plain_client
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 SECOND_OF_WORK = """
 import asyncio, os
 from datetime import timedelta
-from app.infra.http.server import ServeOptions, serve_api
+from app.infra.server.server import ServeOptions, serve_api
 
 def create_app():
     async def app(scope, receive, send):
@@ -51,8 +51,8 @@ if __name__ == "__main__":
 # Its processes import it under another name.
 TAKES_LONG_TO_START = """
 import time
-import app.infra.http.server
-app.infra.http.server.HANGS_S = 1.5
+import app.infra.server.server
+app.infra.server.server.HANGS_S = 1.5
 time.sleep(3 if __name__ == "__mp_main__" else 0)
 """
 

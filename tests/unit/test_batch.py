@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from app.domain.outcome import StorageUnavailable
-from app.infra.postgres.lookup.batch import Batch
+from app.infra.postgres.batcher import Batch
 
 PATIENCE = timedelta(minutes=1)
 

@@ -10,7 +10,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from app.infra.http.middleware.request_id import RequestIdBound
-from app.infra.logger import REDACTED, PlainEvents, configure_logging
+from app.infra.observability.logger import REDACTED, PlainEvents, configure_logging
 
 Write = Callable[[], str]
 

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import httpx2
 
-from app.application.catalog_observer import CallOutcome
+from app.application.catalog.catalog_observer import CallOutcome
 from app.infra.fakestore.failure import CallFailed
 
 ACCEPTED_ENCODING = "gzip"

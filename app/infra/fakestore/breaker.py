@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from app.application.catalog_observer import BreakerState
+from app.application.catalog.catalog_observer import BreakerState
 from app.infra.fakestore.failure import CallFailed, CircuitOpen
 from app.infra.fakestore.options import CatalogOptions
 

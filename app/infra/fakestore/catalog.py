@@ -18,8 +18,13 @@ from tenacity import (
 )
 from typing_extensions import override
 
-from app.application.catalog_observer import BreakerState, CallOutcome, CatalogObserver, Operation
-from app.application.gateway import Clock, ProductCatalog
+from app.application.catalog.catalog_observer import (
+    BreakerState,
+    CallOutcome,
+    CatalogObserver,
+    Operation,
+)
+from app.application.ports import Clock, ProductCatalog
 from app.application.tracer import NULL_TRACER, Attributes, Span, SpanKind, Tracer
 from app.domain.outcome import CatalogUnavailable
 from app.domain.product import Product, ProductId

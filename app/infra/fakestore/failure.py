@@ -13,7 +13,7 @@ They stay within this package: callers of the catalog see `CatalogUnavailable`.
 
 from datetime import timedelta
 
-from app.application.catalog_observer import CallOutcome
+from app.application.catalog.catalog_observer import CallOutcome
 
 RETRYABLE = frozenset({CallOutcome.TRANSPORT, CallOutcome.RATE_LIMITED, CallOutcome.SERVER_ERROR})
 """The failures that may be gone a moment later."""

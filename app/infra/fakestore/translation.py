@@ -30,7 +30,7 @@ from pydantic import (
     ValidationError,
 )
 
-from app.application.catalog_observer import CallOutcome
+from app.application.catalog.catalog_observer import CallOutcome
 from app.domain.product import MAX_PRODUCT_ID, Product, ProductId, Rating
 from app.infra.fakestore.answer import Answer
 from app.infra.fakestore.failure import CallFailed

@@ -15,6 +15,7 @@ from typing_extensions import override
 from app.application.use_cases import UseCases
 from app.domain.outcome import DomainError
 from app.infra.http import openapi, problem_page
+from app.infra.http.access import recognized
 from app.infra.http.docs import add_docs
 from app.infra.http.lately_shown import LatelyShown
 from app.infra.http.methods import allowing
@@ -32,7 +33,6 @@ from app.infra.http.paging import CursorCodec
 from app.infra.http.plain.requests import PlainRequests
 from app.infra.http.problem import RequestError, answer_problem
 from app.infra.http.router import auth, customers, favorite_bulk, favorites, health, products
-from app.infra.http.security import recognized
 from app.infra.http.validation import answer_http_exception, answer_invalid
 
 VERSION = "1.0.0"

@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 from typing_extensions import override
 
-from app.application.gateway import Clock
-from app.application.hot_products import HotLookup, HotProducts
+from app.application.catalog.hot_products import HotLookup, HotProducts
+from app.application.ports import Clock
 from app.domain.product import MAX_PRODUCT_ID, CachedProduct, Product, ProductId, Rating
 from app.infra.redis.link import PAUSE, RedisAway, RedisLink
 

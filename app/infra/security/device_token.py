@@ -6,7 +6,7 @@ import secrets
 
 from typing_extensions import override
 
-from app.application.gateway import DeviceTokens
+from app.application.ports import DeviceTokens
 from app.domain.customer import Email
 from app.infra.security.signing_keys import SigningKeys
 

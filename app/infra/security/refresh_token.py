@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
-from app.application.gateway import RefreshTokenSource
+from app.application.ports import RefreshTokenSource
 from app.domain.session import RefreshTokenHash
 from app.infra.security.signing_keys import SigningKeys
 

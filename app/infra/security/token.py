@@ -19,7 +19,7 @@ from jwt import PyJWS
 from jwt.utils import base64url_decode, base64url_encode
 from typing_extensions import override
 
-from app.application.gateway import AccessToken, NewId, TokenIssuer
+from app.application.ports import AccessToken, NewId, TokenIssuer
 from app.domain.access import ApiKeyId, CustomerPrincipal, Principal, Scope, ServicePrincipal
 from app.domain.customer import CustomerId, Role
 from app.domain.outcome import InvalidToken

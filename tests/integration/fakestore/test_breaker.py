@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app.application.catalog_observer import BreakerState, CallOutcome
+from app.application.catalog.catalog_observer import BreakerState, CallOutcome
 from app.infra.fakestore.breaker import CircuitBreaker
 from app.infra.fakestore.failure import BulkheadFull, CallFailed, CircuitOpen
 from app.infra.fakestore.options import CatalogOptions

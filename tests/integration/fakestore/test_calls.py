@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 from typing_extensions import override
 
-from app.application.catalog_observer import BreakerState, CallOutcome, Operation
+from app.application.catalog.catalog_observer import BreakerState, CallOutcome, Operation
 from app.domain.outcome import CatalogUnavailable
 from app.domain.product import ProductId
 from app.infra.fakestore.options import CatalogOptions

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from typing_extensions import override
 
-from app.application.catalog_observer import CallOutcome
+from app.application.catalog.catalog_observer import CallOutcome
 from app.domain.outcome import CatalogUnavailable
 from app.domain.product import Product, ProductId
 from app.infra.fakestore.catalog import FakeStoreCatalog

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.application.catalog_observer import CallOutcome, Operation
+from app.application.catalog.catalog_observer import CallOutcome, Operation
 from app.domain.outcome import CatalogUnavailable
 from app.domain.product import MAX_PRODUCT_ID, Product, ProductId
 from app.infra.fakestore.options import CatalogOptions

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import httpx2
 from typing_extensions import override
 
-from app.application.catalog_observer import (
+from app.application.catalog.catalog_observer import (
     BreakerState,
     CallOutcome,
     CatalogObserver,

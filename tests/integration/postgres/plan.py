@@ -9,7 +9,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import override
 
-from app.infra.postgres.lookup.lanes import PLANNED_ONCE, Lanes
+from app.infra.postgres.statement_pool import PLANNED_ONCE, Lanes
 
 
 class Sent:

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from app.infra.jobs.worker import JobHandlers, JobWorker, WorkerOptions
-from app.infra.metrics.work import JobMetrics
+from app.infra.observability.metrics.work import JobMetrics
 from tests.integration.service.harness import until
 
 PAGE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")

@@ -14,8 +14,8 @@ from app.domain.product import ProductId, ProductQuery, ProductSort
 from app.domain.repository import UnitOfWork
 from app.domain.session import SessionId
 from app.infra.postgres.engine import sessions_of
-from app.infra.postgres.lookup.copies import Copies
 from app.infra.postgres.lookup.lookups import PostgresLookups
+from app.infra.postgres.row_cache import Copies
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from tests import make
 from tests.database import PATIENT, patient_engine, postgres_lanes

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from typing_extensions import override
 
-from app.application.cache_observer import CacheObserver
-from app.application.hot_products import HotProducts, NullHotProducts
-from app.application.leased_call import Sleep
-from app.application.product_reader import ProductReader
+from app.application.catalog.cache_observer import CacheObserver
+from app.application.catalog.cache_refresher import Sleep
+from app.application.catalog.hot_products import HotProducts, NullHotProducts
+from app.application.catalog.product_reader import ProductReader
 from app.domain.product import (
     CachedProduct,
     CatalogState,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.application.under_way import WAITING_MAX
+from app.application.pending_attempts import WAITING_MAX
 from app.domain.access import CustomerPrincipal
 from app.domain.customer import Customer, CustomerId, CustomerQuery, Email, Role
 from app.domain.outcome import (

@@ -5,11 +5,11 @@ from datetime import datetime
 
 from typing_extensions import override
 
-from app.application.cache_observer import NullCacheObserver
-from app.application.gateway import ProductCatalog
-from app.application.hot_products import HotProducts, NullHotProducts
-from app.application.leased_call import Answer, LeasedCalls
-from app.application.question import Known, ProductQuestion, Question
+from app.application.catalog.cache_observer import NullCacheObserver
+from app.application.catalog.cache_refresh import Known, ProductQuestion, Question
+from app.application.catalog.cache_refresher import Answer, LeasedCalls
+from app.application.catalog.hot_products import HotProducts, NullHotProducts
+from app.application.ports import ProductCatalog
 from app.domain.product import RefreshState
 from app.domain.repository import ProductRepository, UnitOfWork, UnitOfWorkFactory
 from tests import make

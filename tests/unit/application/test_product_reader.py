@@ -1,4 +1,4 @@
-"""Each cell of the table in `app.application.product_reader`, for one product."""
+"""Each cell of the table in `app.application.catalog.product_reader`, for one product."""
 
 from dataclasses import replace
 from datetime import timedelta

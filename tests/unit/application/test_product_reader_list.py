@@ -1,4 +1,4 @@
-"""Each cell of the table in `app.application.product_reader`, for lists."""
+"""Each cell of the table in `app.application.catalog.product_reader`, for lists."""
 
 import asyncio
 from dataclasses import replace

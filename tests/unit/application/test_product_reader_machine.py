@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from typing_extensions import override
 
-from app.application.gateway import ProductCatalog
-from app.application.hot_products import HotProducts, NullHotProducts
-from app.application.product_reader import ProductReader
+from app.application.catalog.hot_products import HotProducts, NullHotProducts
+from app.application.catalog.product_reader import ProductReader
+from app.application.ports import ProductCatalog
 from app.domain.outcome import CatalogUnavailable, ProductNotFound
 from app.domain.product import CachedProduct, Product, ProductId, ProductQuery, ProductReading
 from tests import make

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.application.access import SignedIn
+from app.application.signed_in import SignedIn
 from app.domain.access import CustomerPrincipal
 from app.domain.outcome import InvalidRefreshToken, InvalidToken, SessionNotFound
 from app.domain.session import SessionId

@@ -1,10 +1,10 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from app.application.catalog_observer import BreakerState, CallOutcome, Operation
-from app.application.hot_products import HotLookup
+from app.application.catalog.catalog_observer import BreakerState, CallOutcome, Operation
+from app.application.catalog.hot_products import HotLookup
 from app.domain.product import ServedFrom
-from app.infra.metrics.catalog import CacheMetrics, CatalogMetrics, HotMetrics
+from app.infra.observability.metrics.catalog import CacheMetrics, CatalogMetrics, HotMetrics
 
 
 @pytest.fixture

@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.infra.metrics.endpoint import DIRECTORY_VARIABLE, MetricsError, metrics_endpoint
+from app.infra.observability.metrics.endpoint import (
+    DIRECTORY_VARIABLE,
+    MetricsError,
+    metrics_endpoint,
+)
 from development.port import free_port
 
 # A process of a server: counts, tells its id, and lives for as long as its stdin is open.
 COUNTING = """
 import os, sys
-from app.infra.metrics.process import process_metrics
+from app.infra.observability.metrics.process import process_metrics
 metrics = process_metrics()
 metrics.cache.refused()
 metrics.connections_limit.labels("main").set(8)

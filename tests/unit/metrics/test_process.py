@@ -3,7 +3,7 @@ from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
 
-from app.infra.metrics.process import Metrics, Sampler
+from app.infra.observability.metrics.process import Metrics, Sampler
 
 
 class TestSampler:

@@ -4,7 +4,7 @@ from math import inf
 import pytest
 from prometheus_client import CollectorRegistry
 
-from app.infra.metrics.work import ConnectionMetrics, JobMetrics, RequestMetrics
+from app.infra.observability.metrics.work import ConnectionMetrics, JobMetrics, RequestMetrics
 from tests import make
 
 

@@ -19,15 +19,15 @@ from typing_extensions import override
 
 from app.domain.customer import Password, PasswordHash
 from app.domain.outcome import HashingBusy
-from app.infra.security import hashing_executor
-from app.infra.security.argon import Argon2Parameters
-from app.infra.security.hashing_executor import (
+from app.infra.hashing import executor as hashing_executor
+from app.infra.hashing.argon2 import Argon2Parameters
+from app.infra.hashing.executor import (
     GIVEN_PER_THREAD,
     HashingExecutor,
     hashing_cores,
     usable_cores,
 )
-from app.infra.security.hashing_process import NICENESS
+from app.infra.hashing.process import NICENESS
 from tests.hashing import (
     CHEAP,
     PASSWORD,
@@ -50,7 +50,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs what only L
 SERVER = """
 import asyncio, subprocess
 from tests.hashing import running
-from app.infra.security.hashing_executor import HashingExecutor
+from app.infra.hashing.executor import HashingExecutor
 
 async def main():
     process = await running(executor := HashingExecutor(threads=1))

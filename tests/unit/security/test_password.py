@@ -6,8 +6,8 @@ from argon2 import extract_parameters
 from typing_extensions import override
 
 from app.domain.customer import Password, PasswordHash
-from app.infra.security.argon import Argon2Parameters
-from app.infra.security.password import ArgonPasswordHasher
+from app.infra.hashing.argon2 import Argon2Parameters
+from app.infra.hashing.password_hasher import ArgonPasswordHasher
 
 TODAY = Argon2Parameters(memory_kib=64, passes=2)
 PASSWORD = Password("correct horse")

@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 from typing_extensions import override
 
 from app.application.tracer import NULL_TRACER, SpanKind
-from app.infra.tracing.export import NoticingExporter
-from app.infra.tracing.tracer import OpenTelemetryTracer
+from app.infra.observability.tracing.export import NoticingExporter
+from app.infra.observability.tracing.tracer import OpenTelemetryTracer
 from tests.recorder import RecordingTracer, failure, parent_id
 
 ELSEWHERE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

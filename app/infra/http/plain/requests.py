@@ -23,7 +23,8 @@ from app.domain.favorite import ListVersion
 from app.domain.outcome import InvalidToken
 from app.domain.page import DEFAULT_LIMIT
 from app.domain.product import ProductId
-from app.infra.http.etag import if_none_match, is_known, list_tag, validators
+from app.infra.http.access import claimed_by, in_the_name_of
+from app.infra.http.conditional import if_none_match, is_known, list_tag, validators
 from app.infra.http.lately_shown import note_shown, was_shown_lately
 from app.infra.http.middleware.target import is_plain
 from app.infra.http.paging import Links
@@ -32,7 +33,6 @@ from app.infra.http.router.favorite_request import favorites_name
 from app.infra.http.router.favorites import favorited_status
 from app.infra.http.router.products import product_headers
 from app.infra.http.schema import parse_product_id
-from app.infra.http.security import claimed_by, in_the_name_of
 from app.infra.http.use_cases import wired
 
 Fields: TypeAlias = Sequence[tuple[bytes, bytes]]

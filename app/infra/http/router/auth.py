@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 from fastapi import Depends, Request, Response, status
 from pydantic import Field
 
-from app.application.access import SignedIn
-from app.application.use_case.exchange_api_key import ExchangeApiKey
-from app.application.use_case.refresh_session import RefreshSession
-from app.application.use_case.sign_in import SignIn
-from app.application.use_case.sign_out import SignOut
-from app.application.use_case.sign_up import SignUp
+from app.application.accounts.exchange_api_key import ExchangeApiKey
+from app.application.accounts.refresh_session import RefreshSession
+from app.application.accounts.sign_in import SignIn
+from app.application.accounts.sign_out import SignOut
+from app.application.accounts.sign_up import SignUp
+from app.application.signed_in import SignedIn
 from app.domain.customer import Customer
 from app.domain.outcome import (
     CustomerOnly,
@@ -25,6 +25,13 @@ from app.domain.outcome import (
     TooManyAttempts,
     WeakPassword,
 )
+from app.infra.http.access import (
+    ACCESS_COOKIE,
+    REFRESH_COOKIE,
+    SignedInCustomer,
+    cookie_values,
+    signed_in_customer,
+)
 from app.infra.http.middleware.client_address import client_ip
 from app.infra.http.openapi import PUBLIC, SIGNED_IN_ONLY, problems
 from app.infra.http.router.customer_schema import (
@@ -35,13 +42,6 @@ from app.infra.http.router.customer_schema import (
     NewPassword,
 )
 from app.infra.http.schema import NO_NUL, In, Out
-from app.infra.http.security import (
-    ACCESS_COOKIE,
-    REFRESH_COOKIE,
-    SignedInCustomer,
-    cookie_values,
-    signed_in_customer,
-)
 from app.infra.http.strict_json import StrictRouter
 from app.infra.http.use_cases import use, wired
 

@@ -6,14 +6,14 @@ from fastapi import Depends, Path, Query, Request, Response, status
 from pydantic import field_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from app.application.use_case.change_customer import ChangeCustomer
-from app.application.use_case.change_password import ChangePassword
-from app.application.use_case.create_customer import CreateCustomer
-from app.application.use_case.delete_customer import DeleteCustomer
-from app.application.use_case.export_customer import ExportCustomer
-from app.application.use_case.list_customers import ListCustomers
-from app.application.use_case.manage_sessions import ManageSessions
-from app.application.use_case.read_customer import ReadCustomer
+from app.application.accounts.change_customer import ChangeCustomer
+from app.application.accounts.change_password import ChangePassword
+from app.application.accounts.create_customer import CreateCustomer
+from app.application.accounts.delete_customer import DeleteCustomer
+from app.application.accounts.export_customer import ExportCustomer
+from app.application.accounts.list_customers import ListCustomers
+from app.application.accounts.manage_sessions import ManageSessions
+from app.application.accounts.read_customer import ReadCustomer
 from app.domain.access import Scope
 from app.domain.customer import Customer, CustomerId, CustomerQuery, CustomerSort, Role
 from app.domain.outcome import (
@@ -32,7 +32,13 @@ from app.domain.outcome import (
     WrongPassword,
 )
 from app.domain.session import SessionId
-from app.infra.http.etag import customer_etag, expected_version, unchanged, validators
+from app.infra.http.access import (
+    SignedInCustomer,
+    anybodys,
+    only_oneself,
+    own_customer,
+)
+from app.infra.http.conditional import customer_etag, expected_version, unchanged, validators
 from app.infra.http.openapi import SIGNED_IN_ONLY, TAGGED, problems
 from app.infra.http.paging import PageOut, PagingIn
 from app.infra.http.router.customer_schema import (
@@ -45,12 +51,6 @@ from app.infra.http.router.customer_schema import (
 from app.infra.http.router.export_schema import ExportOut, SessionOut, SessionsOut
 from app.infra.http.router.favorite_schema import StaleCheck
 from app.infra.http.schema import In, Text, TimeIn, UuidIn
-from app.infra.http.security import (
-    SignedInCustomer,
-    anybodys,
-    only_oneself,
-    own_customer,
-)
 from app.infra.http.strict_json import StrictRouter
 from app.infra.http.use_cases import use
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from app.application.use_case.export_customer import CustomerExport
+from app.application.accounts.export_customer import CustomerExport
 from app.domain.session import Session, SessionId
 from app.infra.http.router.customer_schema import CustomerOut
 from app.infra.http.router.favorite_schema import FavoriteOut, IsStale

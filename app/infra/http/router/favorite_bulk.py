@@ -8,9 +8,9 @@ from fastapi import Depends, Query, Request
 from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.application.use_case.change_favorites import ChangeFavorites
-from app.application.use_case.list_favorites import ListFavorites
-from app.application.use_case.read_favorite_changes import ReadFavoriteChanges
+from app.application.favorites.change_favorites import ChangeFavorites
+from app.application.favorites.list_favorites import ListFavorites
+from app.application.favorites.read_favorite_changes import ReadFavoriteChanges
 from app.domain.customer import CustomerId
 from app.domain.favorite import BatchResult, ChangeKind, ChangePosition, FavoriteQuery
 from app.domain.outcome import ChangesForgotten

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field
 
-from app.application.use_case.change_favorites import ChangeFavorites
+from app.application.favorites.change_favorites import ChangeFavorites
 from app.domain.customer import CustomerId
 from app.domain.favorite import BatchResult
 from app.domain.product import ProductId

@@ -5,16 +5,16 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Request, Response
 
-from app.application.use_case.read_customer import ReadCustomer
-from app.application.use_case.read_list_version import ReadListVersion
+from app.application.accounts.read_customer import ReadCustomer
+from app.application.favorites.read_list_version import ReadListVersion
 from app.domain.access import Scope
 from app.domain.customer import CustomerId
 from app.domain.outcome import CustomerNotFound, CustomerOnly, InsufficientScope
 from app.domain.page import DEFAULT_LIMIT
-from app.infra.http.etag import ListState, Revalidation
+from app.infra.http.access import own_customer
+from app.infra.http.conditional import ListState, Revalidation
 from app.infra.http.paging import Cursor, Limit, Links, Paging
 from app.infra.http.schema import ProductIdIn
-from app.infra.http.security import own_customer
 from app.infra.http.use_cases import use
 
 favorites_guard = own_customer(read=Scope.FAVORITES_READ, write=Scope.FAVORITES_WRITE)

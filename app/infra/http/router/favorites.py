@@ -6,13 +6,13 @@ from fastapi import Depends, HTTPException, Query, Request, Response, status
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app.application.use_case.contains_favorites import ContainsFavorites
-from app.application.use_case.favorite_product import Favorited, FavoriteProduct
-from app.application.use_case.list_favorites import ListFavorites
-from app.application.use_case.read_favorite import ReadFavorite
-from app.application.use_case.read_profile import ReadProfile
-from app.application.use_case.remove_favorite import RemoveFavorite
-from app.application.use_case.restore_favorite import RestoreFavorite
+from app.application.favorites.contains_favorites import ContainsFavorites
+from app.application.favorites.favorite_product import Favorited, FavoriteProduct
+from app.application.favorites.list_favorites import ListFavorites
+from app.application.favorites.read_favorite import ReadFavorite
+from app.application.favorites.read_profile import ReadProfile
+from app.application.favorites.remove_favorite import RemoveFavorite
+from app.application.favorites.restore_favorite import RestoreFavorite
 from app.domain.favorite import FavoriteQuery, FavoriteSort, FavoriteStatus
 from app.domain.outcome import FavoriteNotFound, FavoritesFull, ProductNotFound, TooManyPending
 from app.domain.product import ProductId

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request, Response
 
-from app.application.product_reader import ProductReader
-from app.application.use_case.list_popular import ListPopular
-from app.application.use_case.read_price_history import ReadPriceHistory
+from app.application.catalog.list_popular import ListPopular
+from app.application.catalog.product_reader import ProductReader
+from app.application.catalog.read_price_history import ReadPriceHistory
 from app.domain.outcome import CatalogUnavailable, ProductNotFound
 from app.domain.page import DEFAULT_LIMIT
 from app.domain.product import ProductQuery, ProductSort, ServedFrom

@@ -8,11 +8,11 @@ from app.domain.access import SessionClaim
 from app.domain.favorite import Favorite, KeptFavorite
 from app.domain.product import CachedProduct
 from app.domain.repository import Additions
-from app.infra.postgres.lookup.batch import Batch
+from app.infra.postgres.batcher import Batch
 from app.infra.postgres.lookup.claims import latest, session_ids
-from app.infra.postgres.lookup.copies import Copies, Version
-from app.infra.postgres.lookup.lanes import Lanes
 from app.infra.postgres.lookup.snapshots import read_snapshot
+from app.infra.postgres.row_cache import Copies, Version
+from app.infra.postgres.statement_pool import Lanes
 
 # Arrays of versions go as text: of their type the driver would have to ask first.
 _ADD = """

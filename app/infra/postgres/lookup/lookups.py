@@ -11,11 +11,11 @@ from app.domain.page import Page
 from app.domain.product import CachedProduct, ProductId, UnknownProduct
 from app.domain.repository import Lookups
 from app.domain.session import SessionId
-from app.infra.postgres.lookup.batch import Batch
+from app.infra.postgres.batcher import Batch
 from app.infra.postgres.lookup.claims import latest, session_ids
-from app.infra.postgres.lookup.copies import Copies, Copy
-from app.infra.postgres.lookup.lanes import Lanes
 from app.infra.postgres.lookup.snapshots import Snapshots
+from app.infra.postgres.row_cache import Copies, Copy
+from app.infra.postgres.statement_pool import Lanes
 
 Newest: TypeAlias = tuple[ListVersion, Page[FavoriteItem]]
 Found: TypeAlias = tuple[FavoriteItem | None, Copy | None]

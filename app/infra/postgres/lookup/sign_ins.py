@@ -11,7 +11,7 @@ from app.domain.repository import SignIns
 from app.domain.session import RefreshToken, Session
 from app.domain.throttle import Attempt, ThrottleKey, ThrottleRule
 from app.infra.postgres.failure import storage_failures
-from app.infra.postgres.lookup.lanes import Lanes
+from app.infra.postgres.statement_pool import Lanes
 
 _CUSTOMER = "c.id, c.name, c.email, c.password_hash, c.role, c.created_at, c.updated_at, c.version"
 _ATTEMPT = f"""
