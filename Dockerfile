@@ -1,4 +1,4 @@
-# The service's image: built from poetry.lock, run without root, tools or secrets.
+# The image of the service: built from poetry.lock; runs without root, package managers or secrets.
 #
 #   docker build -t favorites .                       the service: serve, worker, migrate, ...
 #   docker build -t fakestore --target fakestore .    the local Fake Store, for development
@@ -21,7 +21,7 @@ FROM python:3.13-slim AS venv
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip /opt/venv
 COPY --from=requirements /build/requirements.txt /build/
-# Wheels only: nothing of a dependency runs while the image is built. pip compiles the bytecode.
+# Wheels only, so that no code of a dependency runs during the build. pip compiles the bytecode.
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     pip --python /opt/venv/bin/python install --quiet \
@@ -29,12 +29,12 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 
 FROM python:3.13-slim AS runtime
-# Nothing is installed from here on, by us or by anybody else.
+# No package manager in the image: nothing is installed after this.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent \
         --shell /usr/sbin/nologin favorites \
     && python -m pip uninstall --yes --quiet --root-user-action=ignore pip \
     && rm -r "$(python -c 'import ensurepip, os; print(os.path.dirname(ensurepip.__file__))')"
-# Bytecode is made here: the root file system is meant to be mounted read-only.
+# Bytecode is compiled during the build, because the root file system should be mounted read-only.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
@@ -62,7 +62,7 @@ ENV ENVIRONMENT=production \
     PORT=8080
 USER 10001:10001
 EXPOSE 8080
-# Live, not ready: a container is not to be replaced because the database is away.
+# Liveness, not readiness: a container must not be replaced because the database is unavailable.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f\"http://127.0.0.1:{os.environ['PORT']}/health/live\", timeout=2)"]
 ENTRYPOINT ["python", "-m", "app"]

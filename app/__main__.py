@@ -1,8 +1,8 @@
 """
-`python -m app`: the command line, and what a process of a server with several begins with.
+`python -m app`: the command line; also the first module of each process of a server.
 
-What is loaded stays for good. To look for garbage among it, again and again as it grows, would be
-a fifth of the time that starting takes.
+The garbage collector is off while modules are loaded: they stay for good, and collections over
+and over again take a fifth of the start time.
 """
 
 import gc
@@ -10,9 +10,9 @@ import sys
 
 gc.disable()
 
-# structlog loads it where it is there, for tracebacks that show the values of variables: ours do
-# not. What the command line writes with it is loaded when it is written.
-sys.modules["rich"] = None  # type: ignore[assignment]  # so modules are kept from being imported
+# structlog imports rich if it is installed, for tracebacks with the values of variables. Ours have
+# none; the command line imports rich when it prints a table.
+sys.modules["rich"] = None  # type: ignore[assignment]  # None prevents the import
 
 import structlog  # noqa: E402, F401 - after the above
 
@@ -20,15 +20,15 @@ del sys.modules["rich"]
 
 from pydantic import BaseModel  # noqa: E402 - after the above
 
-# FastAPI's models of what an OpenAPI document may say would be a twentieth of that time. They are
-# built when somebody asks for ours.
+# Building FastAPI's models of an OpenAPI document takes a twentieth of the start time: defer it
+# until the document is requested.
 BaseModel.model_config["defer_build"] = True
 
 import fastapi.openapi.models  # noqa: E402, F401 - after the above
 
 del BaseModel.model_config["defer_build"]
 
-from app.command_line import main  # noqa: E402 - after the above
+from app.command_line.main import main  # noqa: E402 - after the above
 
 gc.freeze()
 gc.enable()

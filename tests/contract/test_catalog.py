@@ -1,4 +1,4 @@
-"""The promises of `ProductCatalog`, kept by the double and by the Fake Store's adapter."""
+"""The contract of `ProductCatalog`, for the double and for the Fake Store's adapter."""
 
 from collections.abc import Iterable
 from decimal import Decimal
@@ -20,7 +20,7 @@ SIX = make.product(id=6, rating=None)
 
 
 class Stocked(Protocol):
-    """Makes a catalog of these products."""
+    """Create a catalog of these products."""
 
     def __call__(self, products: Iterable[Product], *, down: bool = False) -> ProductCatalog: ...
 
@@ -60,7 +60,7 @@ def _json(product: Product) -> str:
 
 @pytest.fixture(params=[_stub, _fake_store], ids=["memory", "fakestore"])
 def stocked(request: pytest.FixtureRequest) -> Stocked:
-    """Make a catalog of some products, once in memory and once over HTTP."""
+    """Run each test with a catalog in memory and with one over HTTP."""
     make_catalog: Stocked = request.param
     return make_catalog
 
@@ -69,13 +69,13 @@ class TestProductCatalog:
     async def test_finds_a_product(self, stocked: Stocked) -> None:
         assert await stocked([FIVE, SIX]).find(SIX.id) == SIX
 
-    async def test_says_that_a_product_does_not_exist(self, stocked: Stocked) -> None:
+    async def test_returns_none_for_an_absent_product(self, stocked: Stocked) -> None:
         assert await stocked([FIVE]).find(ProductId(7)) is None
 
     async def test_lists_all_products(self, stocked: Stocked) -> None:
         assert sorted(await stocked([FIVE, SIX]).list_all(), key=lambda p: p.id) == [FIVE, SIX]
 
-    async def test_gives_prices_two_places(self, stocked: Stocked) -> None:
+    async def test_returns_prices_with_two_decimal_places(self, stocked: Stocked) -> None:
         product = await stocked([make.product(id=5, price="0.10")]).find(FIVE.id)
         assert product is not None
         assert product.price.as_tuple() == Decimal("0.10").as_tuple()
@@ -84,7 +84,7 @@ class TestProductCatalog:
         with pytest.raises(CatalogUnavailable):
             await stocked([]).list_all()
 
-    async def test_is_unavailable_and_says_when_to_come_back(self, stocked: Stocked) -> None:
+    async def test_is_unavailable_with_a_retry_time(self, stocked: Stocked) -> None:
         catalog = stocked([FIVE], down=True)
         for ask in (catalog.list_all, lambda: catalog.find(FIVE.id)):
             with pytest.raises(CatalogUnavailable) as outcome:

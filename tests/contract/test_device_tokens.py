@@ -16,7 +16,7 @@ def devices() -> HmacDeviceTokens:
 
 
 class TestDeviceTokens:
-    def test_name_a_device_for_one_address(self, devices: HmacDeviceTokens) -> None:
+    def test_identify_a_device_for_one_address(self, devices: HmacDeviceTokens) -> None:
         token = devices.issue(ANA)
         name = devices.recognize(token, Email("ANA@example.com"))
         assert name
@@ -30,12 +30,12 @@ class TestDeviceTokens:
         assert both.recognize(token, ANA)
         assert devices.recognize(both.issue(ANA), ANA) is None
 
-    def test_cannot_be_changed(self, devices: HmacDeviceTokens) -> None:
+    def test_cannot_be_forged(self, devices: HmacDeviceTokens) -> None:
         token = devices.issue(ANA)
         for place in range(len(token)):
             other = "0" if token[place] != "0" else "1"
             assert devices.recognize(token[:place] + other + token[place + 1 :], ANA) is None
 
     @given(text=st.text())
-    def test_are_nothing_else(self, text: str) -> None:
+    def test_are_not_any_other_text(self, text: str) -> None:
         assert HmacDeviceTokens(keys=SigningKeys({"k": OLD})).recognize(text, ANA) is None

@@ -20,19 +20,19 @@ from tests.redis_server import RedisServer
 FIVE = ProductId(5)
 LATER = NOW + HOUR
 TICK = timedelta(microseconds=1)
-PATIENT = timedelta(seconds=10)  # no test may fail because the machine is busy
+LONG = timedelta(seconds=10)  # so that no test fails on a busy machine
 
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """Two processes that share a hot tier, and time that stands still unless it is advanced."""
+    """Two processes that share a hot tier, and a manual clock."""
 
     one: HotProducts
     other: HotProducts
     clock: ManualClock
 
     async def got(self, product_id: ProductId = FIVE) -> CachedProduct | None:
-        """Return what both get."""
+        """Return what both processes get."""
         one = await self.one.get(product_id)
         assert await self.other.get(product_id) == one
         return one
@@ -40,7 +40,7 @@ class Processes:
 
 @pytest_asyncio.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
 async def processes(request: pytest.FixtureRequest) -> AsyncGenerator[Processes]:
-    """Return the tier once in memory and once for real: both must keep the same promises."""
+    """Run each test with the double and with Redis: both must keep the same promises."""
     clock = ManualClock()
     if request.param == "memory":
         shared = InMemoryHotProducts(clock)
@@ -52,7 +52,7 @@ async def processes(request: pytest.FixtureRequest) -> AsyncGenerator[Processes]
         one, other = [
             await stack.enter_async_context(
                 RedisHotProducts(
-                    redis.url, ttl=HOT_TTL, clock=clock, observe=lookups.append, patience=PATIENT
+                    redis.url, ttl=HOT_TTL, clock=clock, observe=lookups.append, timeout=LONG
                 )
             )
             for _ in range(2)
@@ -81,60 +81,58 @@ class TestHotProducts:
         ],
         ids=lambda product: str(product.id),
     )
-    async def test_give_back_what_they_were_given(
-        self, processes: Processes, product: Product
-    ) -> None:
+    async def test_return_what_was_kept(self, processes: Processes, product: Product) -> None:
         given = make.cached_product(product=product, fetched_at=NOW - TICK)
         await processes.one.keep(given, until=LATER)
         got = await processes.got(product.id)
         assert got == given
-        # Decimals of the same value may still be written differently.
+        # Equal decimals can have different representations.
         assert got is not None
         assert repr(got) == repr(given)
 
-    async def test_tell_of_the_row_the_copy_alone(self, processes: Processes) -> None:
-        given = replace(NEW, refresh=RefreshState(claimed_until=LATER), missing_since=NOW - SECOND)
+    async def test_return_only_the_product_and_its_time(self, processes: Processes) -> None:
+        given = replace(NEW, refresh=RefreshState(leased_until=LATER), missing_since=NOW - SECOND)
         await processes.one.keep(given, until=LATER)
         assert await processes.got() == NEW
 
-    async def test_know_nothing_they_were_not_told(self, processes: Processes) -> None:
+    async def test_return_none_for_another_product(self, processes: Processes) -> None:
         await processes.one.keep(copy(id=6), until=LATER)
         assert await processes.got() is None
 
-    async def test_give_out_the_newer_of_two_copies(self, processes: Processes) -> None:
+    async def test_return_the_newer_of_two_copies(self, processes: Processes) -> None:
         await processes.one.keep(OLD, until=LATER)
         await processes.other.keep(NEW, until=LATER)
         assert await processes.got() == NEW
 
-    async def test_do_not_replace_a_copy_by_an_older_one(self, processes: Processes) -> None:
+    async def test_do_not_replace_a_copy_with_an_older_one(self, processes: Processes) -> None:
         await processes.one.keep(NEW, until=LATER)
         await processes.other.keep(replace(OLD, fetched_at=NOW - TICK), until=LATER)
         assert await processes.got() == NEW
 
-    async def test_give_out_no_copy_that_is_outdated(self, processes: Processes) -> None:
+    async def test_do_not_return_an_outdated_copy(self, processes: Processes) -> None:
         await processes.one.keep(OLD, until=LATER)
         await processes.other.outdate([FIVE], before=OLD.fetched_at + TICK)
         assert await processes.got() is None
 
-    async def test_do_not_take_a_copy_that_is_outdated(self, processes: Processes) -> None:
+    async def test_do_not_keep_an_outdated_copy(self, processes: Processes) -> None:
         await processes.one.outdate([FIVE], before=NOW)
         await processes.other.keep(OLD, until=LATER)
         assert await processes.got() is None
 
-    async def test_are_as_strict_as_the_strictest(self, processes: Processes) -> None:
+    async def test_apply_the_latest_of_two_markers(self, processes: Processes) -> None:
         await processes.one.outdate([FIVE], before=NOW)
         await processes.one.outdate([FIVE], before=NOW - HOUR)
         await processes.one.keep(OLD, until=LATER)
         assert await processes.got() is None
 
-    async def test_take_and_hold_what_is_no_older_than_that(self, processes: Processes) -> None:
+    async def test_keep_a_copy_that_is_not_outdated(self, processes: Processes) -> None:
         await processes.one.outdate([FIVE], before=NOW)
         await processes.one.keep(NEW, until=LATER)
         assert await processes.got() == NEW
         await processes.other.outdate([FIVE], before=NOW)
         assert await processes.got() == NEW
 
-    async def test_outdate_many_and_leave_the_others(self, processes: Processes) -> None:
+    async def test_outdate_only_the_given_products(self, processes: Processes) -> None:
         ids = [ProductId(number) for number in range(1, 201)]
         kept = ProductId(1000)
         for product_id in (*ids[:3], kept):
@@ -144,14 +142,14 @@ class TestHotProducts:
         assert await processes.got(kept) == copy(id=kept)
         await processes.one.outdate([], before=NOW + SECOND)
 
-    async def test_forget_a_copy_in_time(self, processes: Processes) -> None:
+    async def test_drop_a_copy_at_its_expiry(self, processes: Processes) -> None:
         await processes.one.keep(NEW, until=NOW + 3 * SECOND)
         processes.clock.advance(3 * SECOND - TICK)
         assert await processes.got() == NEW
         processes.clock.advance(TICK)
         assert await processes.got() is None
 
-    async def test_forget_every_copy_soon(self, processes: Processes) -> None:
+    async def test_drop_every_copy_after_the_ttl(self, processes: Processes) -> None:
         await processes.one.keep(NEW, until=LATER)
         processes.clock.advance(HOT_TTL - TICK)
         assert await processes.got() == NEW
@@ -159,21 +157,19 @@ class TestHotProducts:
         assert await processes.got() is None
 
     @pytest.mark.parametrize("too_late", [timedelta(0), HOUR])
-    async def test_do_not_take_what_is_past(
+    async def test_do_not_keep_an_expired_copy(
         self, processes: Processes, too_late: timedelta
     ) -> None:
         await processes.one.keep(NEW, until=NOW - too_late)
         assert await processes.got() is None
 
-    async def test_take_an_old_copy_again_once_a_newer_one_is_forgotten(
-        self, processes: Processes
-    ) -> None:
+    async def test_keep_an_old_copy_after_a_newer_one_expired(self, processes: Processes) -> None:
         await processes.one.keep(NEW, until=NOW + SECOND)
         processes.clock.advance(SECOND)
         await processes.one.keep(OLD, until=LATER)
         assert await processes.got() == OLD
 
-    async def test_come_to_the_same_whatever_the_order(self, processes: Processes) -> None:
+    async def test_do_not_depend_on_the_order(self, processes: Processes) -> None:
         async def happen(step: str, product_id: int) -> None:
             moment = NOW + int(step[1:]) * SECOND
             if step.startswith("c"):
@@ -188,7 +184,7 @@ class TestHotProducts:
             assert got is not None, steps
             assert got.product.title == "c3", steps
 
-    async def test_hold_the_newest_of_copies_side_by_side(self, processes: Processes) -> None:
+    async def test_return_the_newest_of_concurrent_copies(self, processes: Processes) -> None:
         copies: Sequence[CachedProduct] = [
             copy(str(number), fetched_at=NOW + number * TICK) for number in range(40)
         ]

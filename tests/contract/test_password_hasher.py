@@ -13,7 +13,7 @@ from app.infra.hashing.password_hasher import ArgonPasswordHasher
 from tests.double.hasher import PlainHasher
 from tests.hashing import held
 
-TODAY = Argon2Parameters(memory_kib=64, passes=1)
+CURRENT = Argon2Parameters(memory_kib=64, passes=1)
 FORMER = Argon2Parameters(memory_kib=32, passes=1)
 
 RIGHT, WRONG = Password("correct horse"), Password("battery staple")
@@ -32,23 +32,23 @@ UNUSUAL = [
 
 @dataclass(frozen=True, kw_only=True)
 class Hashers:
-    """One with the parameters of today, and one with others."""
+    """A hasher with the current parameters, and one with other parameters."""
 
-    today: PasswordHasher
+    current: PasswordHasher
     former: PasswordHasher
 
 
 @pytest.fixture(params=["plain", "argon"])
 async def hashers(request: pytest.FixtureRequest) -> AsyncIterator[Hashers]:
-    """Hashers, in plain text and for real: both must keep the same promises."""
+    """Run each test with the double and with Argon2: both must keep the same promises."""
     if request.param == "plain":
-        yield Hashers(today=PlainHasher(), former=PlainHasher(scheme="former"))
+        yield Hashers(current=PlainHasher(), former=PlainHasher(scheme="former"))
         return
-    async with (
-        ArgonPasswordHasher(parameters=TODAY) as today,
-        ArgonPasswordHasher(parameters=FORMER) as former,
-    ):
-        yield Hashers(today=today, former=former)
+    async with HashingExecutor() as executor:
+        yield Hashers(
+            current=ArgonPasswordHasher(executor, parameters=CURRENT),
+            former=ArgonPasswordHasher(executor, parameters=FORMER),
+        )
 
 
 @pytest.fixture(params=["plain", "argon"])
@@ -57,61 +57,62 @@ async def busy(request: pytest.FixtureRequest) -> AsyncIterator[PasswordHasher]:
     if request.param == "plain":
         yield PlainHasher(busy=True)
         return
-    full = HashingExecutor(threads=1, queue=0)
-    async with ArgonPasswordHasher(parameters=TODAY, executor=full) as hasher, held(full):
-        under_way = asyncio.ensure_future(hasher.hash(RIGHT))
-        await asyncio.sleep(0)
-        yield hasher
-    await under_way
+    async with HashingExecutor(threads=1, queue=0) as executor:
+        hasher = ArgonPasswordHasher(executor, parameters=CURRENT)
+        async with held(executor):
+            running = asyncio.ensure_future(hasher.hash(RIGHT))
+            await asyncio.sleep(0)
+            yield hasher
+        await running
 
 
 class TestPasswordHasher:
-    async def test_recognizes_the_password_it_hashed(self, hashers: Hashers) -> None:
-        hashed = await hashers.today.hash(RIGHT)
-        assert await hashers.today.verify(RIGHT, hashed) is True
+    async def test_accepts_the_right_password(self, hashers: Hashers) -> None:
+        hashed = await hashers.current.hash(RIGHT)
+        assert await hashers.current.verify(RIGHT, hashed) is True
 
-    async def test_refuses_another_password(self, hashers: Hashers) -> None:
-        hashed = await hashers.today.hash(RIGHT)
-        assert await hashers.today.verify(WRONG, hashed) is False
+    async def test_rejects_another_password(self, hashers: Hashers) -> None:
+        hashed = await hashers.current.hash(RIGHT)
+        assert await hashers.current.verify(WRONG, hashed) is False
 
-    async def test_recognizes_nobody(self, hashers: Hashers) -> None:
-        assert await hashers.today.verify(RIGHT, None) is False
+    async def test_rejects_every_password_without_a_hash(self, hashers: Hashers) -> None:
+        assert await hashers.current.verify(RIGHT, None) is False
 
     @pytest.mark.parametrize("text", UNUSUAL, ids=[ascii(text)[:16] for text in UNUSUAL])
-    async def test_takes_any_characters(self, hashers: Hashers, text: str) -> None:
-        hashed = await hashers.today.hash(Password(text))
-        assert await hashers.today.verify(Password(text), hashed) is True
-        assert await hashers.today.verify(Password(text + "x"), hashed) is False
+    async def test_accepts_any_characters(self, hashers: Hashers, text: str) -> None:
+        hashed = await hashers.current.hash(Password(text))
+        assert await hashers.current.verify(Password(text), hashed) is True
+        assert await hashers.current.verify(Password(text + "x"), hashed) is False
 
-    async def test_recognizes_another_composition_of_the_same_letters(
-        self, hashers: Hashers
-    ) -> None:
-        hashed = await hashers.today.hash(Password("cora\u00e7\u00e3o"))
-        assert await hashers.today.verify(Password("corac\u0327a\u0303o"), hashed) is True
+    async def test_accepts_another_unicode_normalization(self, hashers: Hashers) -> None:
+        hashed = await hashers.current.hash(Password("cora\u00e7\u00e3o"))
+        assert await hashers.current.verify(Password("corac\u0327a\u0303o"), hashed) is True
 
     @pytest.mark.parametrize(
         "malformed",
         ["", "$", "secret", "$argon2id$", "$argon2id$v=19$m=64,t=1,p=1$AAAA$", "ção", "\ud800"],
         ids=ascii,
     )
-    async def test_refuses_every_password_for_a_malformed_hash(
+    async def test_rejects_every_password_for_a_malformed_hash(
         self, hashers: Hashers, malformed: str
     ) -> None:
-        assert await hashers.today.verify(RIGHT, PasswordHash(malformed)) is False
+        assert await hashers.current.verify(RIGHT, PasswordHash(malformed)) is False
 
-    async def test_does_not_call_its_own_hash_outdated(self, hashers: Hashers) -> None:
-        assert hashers.today.outdated(await hashers.today.hash(RIGHT)) is False
+    async def test_does_not_report_its_own_hash_as_outdated(self, hashers: Hashers) -> None:
+        assert hashers.current.outdated(await hashers.current.hash(RIGHT)) is False
 
-    async def test_calls_a_hash_with_other_parameters_outdated(self, hashers: Hashers) -> None:
-        assert hashers.today.outdated(await hashers.former.hash(RIGHT)) is True
+    async def test_reports_a_hash_with_other_parameters_as_outdated(
+        self, hashers: Hashers
+    ) -> None:
+        assert hashers.current.outdated(await hashers.former.hash(RIGHT)) is True
 
     async def test_still_verifies_an_outdated_hash(self, hashers: Hashers) -> None:
         hashed = await hashers.former.hash(RIGHT)
-        assert await hashers.today.verify(RIGHT, hashed) is True
-        assert await hashers.today.verify(WRONG, hashed) is False
+        assert await hashers.current.verify(RIGHT, hashed) is True
+        assert await hashers.current.verify(WRONG, hashed) is False
 
-    async def test_calls_a_malformed_hash_outdated(self, hashers: Hashers) -> None:
-        assert hashers.today.outdated(PasswordHash("secret")) is True
+    async def test_reports_a_malformed_hash_as_outdated(self, hashers: Hashers) -> None:
+        assert hashers.current.outdated(PasswordHash("secret")) is True
 
     @pytest.mark.parametrize(
         "call",
@@ -120,9 +121,9 @@ class TestPasswordHasher:
             lambda hasher: hasher.verify(RIGHT, PasswordHash("any")),
             lambda hasher: hasher.verify(RIGHT, None),
         ],
-        ids=["hash", "verify", "verify nobody"],
+        ids=["hash", "verify", "verify without a hash"],
     )
-    async def test_refuses_when_too_many_wait(
+    async def test_refuses_if_the_queue_is_full(
         self, busy: PasswordHasher, call: Callable[[PasswordHasher], Awaitable[object]]
     ) -> None:
         with pytest.raises(HashingBusy) as refusal:

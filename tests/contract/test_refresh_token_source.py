@@ -10,7 +10,7 @@ from app.infra.security.signing_keys import SigningKeys
 
 
 def _source(**secrets: bytes) -> RefreshTokenSource:
-    """The real one: it needs nothing and takes no time, so there is no double."""
+    """The real source: it has no dependencies and is fast, so there is no double."""
     return HmacRefreshTokenSource(keys=SigningKeys(secrets))
 
 
@@ -19,12 +19,12 @@ ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))
 
 
 class TestRefreshTokenSource:
-    def test_makes_opaque_tokens_of_256_bits(self) -> None:
+    def test_generates_opaque_tokens_of_256_bits(self) -> None:
         source = _source(new=NEW)
         for token in (source.first(), *source.successors(source.first())):
             assert re.fullmatch(r"[A-Za-z0-9_-]{43}", token)
 
-    def test_begins_each_family_with_another_token(self) -> None:
+    def test_starts_each_family_with_a_unique_token(self) -> None:
         source = _source(new=NEW)
         assert len({source.first() for _ in range(100)}) == 100
 
@@ -39,7 +39,7 @@ class TestRefreshTokenSource:
             family += source.successors(family[-1])
         assert len(set(family)) == 101
 
-    def test_names_the_successor_by_the_signing_key_first_and_then_the_others(self) -> None:
+    def test_returns_the_successor_of_the_signing_key_first(self) -> None:
         token = _source(new=NEW).first()
         (by_new,) = _source(new=NEW).successors(token)
         (by_old,) = _source(old=OLD).successors(token)
@@ -54,13 +54,13 @@ class TestRefreshTokenSource:
 
     @given(token=ANY_TEXT, other=ANY_TEXT)
     @settings(deadline=None)
-    def test_takes_any_text_and_keeps_texts_apart(self, token: str, other: str) -> None:
+    def test_accepts_any_text_and_distinguishes_texts(self, token: str, other: str) -> None:
         source = _source(new=NEW)
         assert (source.hash(token) == source.hash(other)) == (token == other)
         assert (source.successors(token) == source.successors(other)) == (token == other)
 
     @pytest.mark.parametrize("token", ["", "\x00", "\ud800", "é", "e\u0301", "x" * 100_000])
-    def test_takes_odd_texts(self, token: str) -> None:
+    def test_accepts_unusual_texts(self, token: str) -> None:
         source = _source(new=NEW)
         assert len(source.hash(token)) == 32
         assert len(source.successors(token)) == 1

@@ -16,7 +16,7 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture
 def issuer() -> TokenIssuer:
-    """The real one: it needs nothing and takes no time, so there is no double."""
+    """The real issuer: it has no dependencies and is fast, so there is no double."""
     keys = SigningKeys({"today": b"t" * 32})
     return JwtTokenIssuer(keys=keys, issuer="https://favorites.test", audience="favorites")
 
@@ -44,7 +44,7 @@ PRINCIPALS = [
     "principal", PRINCIPALS, ids=["customer", "admin", "no scope", "one scope", "all scopes"]
 )
 class TestTokenIssuer:
-    def test_returns_whom_it_issued_a_token_to(
+    def test_returns_the_principal_of_a_token(
         self, issuer: TokenIssuer, principal: Principal
     ) -> None:
         token = issuer.issue(principal, now=make.NOW)
@@ -59,10 +59,10 @@ class TestTokenIssuer:
         with pytest.raises(InvalidToken):
             issuer.verify(token.value, now=expiry)
 
-    def test_issues_no_token_twice(self, issuer: TokenIssuer, principal: Principal) -> None:
+    def test_issues_unique_tokens(self, issuer: TokenIssuer, principal: Principal) -> None:
         first, second = (issuer.issue(principal, now=make.NOW) for _ in range(2))
         assert first.value != second.value
 
-    def test_hides_the_token_from_logs(self, issuer: TokenIssuer, principal: Principal) -> None:
+    def test_hides_the_token_in_its_repr(self, issuer: TokenIssuer, principal: Principal) -> None:
         token = issuer.issue(principal, now=make.NOW)
         assert token.value not in repr(token)

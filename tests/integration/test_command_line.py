@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from app.command_line import app
+from app.command_line.main import app
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -15,23 +15,23 @@ NOWHERE = "postgresql://nobody:hunter2@127.0.0.1:1/nothing"
 
 
 class CommandLine:
-    """Runs `python -m app` where there is no `.env`."""
+    """Run `python -m app` in a directory without `.env`."""
 
     def __init__(self, directory: Path, database_url: str | None = None) -> None:
-        ours = {name.upper() for name in Settings.model_fields}
+        settings = {name.upper() for name in Settings.model_fields}
         self._directory = directory
         self._environment = {
-            **{name: value for name, value in os.environ.items() if name not in ours},
+            **{name: value for name, value in os.environ.items() if name not in settings},
             **({"DATABASE_URL": database_url} if database_url else {}),
             "PYTHONPATH": str(ROOT),
-            # Python warns of nothing a person at the command line could do something about.
+            # Warnings of Python are not part of the output under test.
             "PYTHONWARNINGS": "ignore",
         }
 
     def __call__(
         self, *arguments: str, stdin: bytes = b"", **environment: str
     ) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(  # noqa: S603 - our own program
+        return subprocess.run(  # noqa: S603 - this program
             [sys.executable, "-m", "app", *arguments],
             cwd=self._directory,
             env={**self._environment, **environment},
@@ -55,7 +55,7 @@ def command(tmp_path: Path, database_url: str) -> CommandLine:
 @pytest.mark.parametrize(
     "command", ["serve", "migrate", "worker", "create-admin", "api-key create", "jobs retry"]
 )
-def test_help_shows_how(command: str) -> None:
+def test_help_has_examples(command: str) -> None:
     done = CliRunner().invoke(
         app, [*command.split(), "--help"], prog_name="python -m app", env={"COLUMNS": "200"}
     )
@@ -63,7 +63,7 @@ def test_help_shows_how(command: str) -> None:
     assert done.output.count(f"python -m app {command}") > 1
 
 
-def test_what_a_server_does_not_need_at_once_is_left_for_later() -> None:
+def test_a_server_defers_what_it_does_not_need_at_its_start() -> None:
     program = """if True:
         import app.__main__, sys
         print("rich.console" in sys.modules)
@@ -72,14 +72,14 @@ def test_what_a_server_does_not_need_at_once_is_left_for_later() -> None:
         print(OpenAPI.__pydantic_complete__, FavoriteOut.__pydantic_complete__)
         print(OpenAPI(info={"title": "", "version": ""}, openapi="3.1.0").openapi)
     """
-    loaded = subprocess.run(  # noqa: S603 - a program of ours
+    loaded = subprocess.run(  # noqa: S603 - this program
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, timeout=120
     )
     assert loaded.stdout.splitlines() == [b"False", b"False True", b"3.1.0"]
 
 
 class TestFailure:
-    def test_of_settings_is_one_message(self, bare: CommandLine) -> None:
+    def test_of_settings_prints_one_message(self, bare: CommandLine) -> None:
         done = bare("serve", PORT="http", WORKERS="0", JWT_KEYS="hunter2")
         assert done.returncode == 2
         assert done.stdout == b""
@@ -87,7 +87,7 @@ class TestFailure:
         assert [line.partition(":")[0] for line in lines] == ["PORT", "WORKERS", "JWT_KEYS"]
         assert b"hunter2" not in done.stderr
 
-    def test_for_want_of_a_database_url_tells_the_way_out(self, bare: CommandLine) -> None:
+    def test_for_lack_of_a_database_url_suggests_a_solution(self, bare: CommandLine) -> None:
         done = bare("serve")
         assert done.returncode == 2
         (line,) = done.stderr.decode().splitlines()
@@ -96,17 +96,19 @@ class TestFailure:
     @pytest.mark.parametrize(
         "arguments", [("migrate",), ("api-key", "list"), ("jobs", "list", "--status", "all")]
     )
-    def test_of_the_database_is_one_line(self, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    def test_of_the_database_prints_one_line(
+        self, tmp_path: Path, arguments: tuple[str, ...]
+    ) -> None:
         done = CommandLine(tmp_path, NOWHERE)(*arguments)
         assert done.returncode == 1
         assert done.stderr == b"The database cannot be reached at the moment\n"
 
-    def test_of_the_schema_is_one_line(self, tmp_path: Path, empty_database_url: str) -> None:
+    def test_of_the_schema_prints_one_line(self, tmp_path: Path, empty_database_url: str) -> None:
         done = CommandLine(tmp_path, empty_database_url)("api-key", "list")
         assert done.returncode == 1
         assert len(done.stderr.splitlines()) == 1
 
-    def test_of_the_command_line_is_no_traceback(self, bare: CommandLine) -> None:
+    def test_of_the_arguments_prints_no_traceback(self, bare: CommandLine) -> None:
         done = bare("api-key", "create", "crm", "--scope", "everything")
         assert done.returncode == 2
         assert b"customers:read" in done.stderr
@@ -151,7 +153,7 @@ class TestApiKey:
 class TestCreateAdmin:
     ANA = ("create-admin", "--name", "Ana", "--email", "ana@example.com", "--password-stdin")
 
-    def test_refuses_an_address_that_is_taken(self, command: CommandLine) -> None:
+    def test_refuses_an_existing_address(self, command: CommandLine) -> None:
         assert command(*self.ANA, stdin="caju e maracujá\n".encode()).returncode == 0
         again = command(*self.ANA, stdin="caju e maracujá\n".encode())
         assert again.returncode == 1
@@ -163,7 +165,7 @@ class TestCreateAdmin:
         assert done.returncode == 2
         assert len(done.stderr.splitlines()) == 1
 
-    def test_needs_a_terminal_to_ask_for_the_password(self, command: CommandLine) -> None:
+    def test_needs_a_terminal_to_prompt_for_the_password(self, command: CommandLine) -> None:
         done = command(*self.ANA[:-1])
         assert done.returncode == 2
         assert b"--password-stdin" in done.stderr
@@ -177,7 +179,9 @@ class TestJobs:
         assert len(done.stderr.splitlines()) == 1
 
     @pytest.mark.usefixtures("postgres_engine")  # empties the database afterwards
-    def test_tell_which_were_superseded(self, command: CommandLine, database_url: str) -> None:
+    def test_report_how_many_were_superseded(
+        self, command: CommandLine, database_url: str
+    ) -> None:
         with psycopg.connect(database_url) as connection:
             connection.execute("""
                 INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock, status)
@@ -187,7 +191,7 @@ class TestJobs:
         done = command("jobs", "retry", "--all")
         assert done.returncode == 0
         assert done.stdout.decode().splitlines() == [
-            "To be run again: 2",
-            "Removed, as another job that waits does the same: 1",
+            "Queued again: 2",
+            "Removed, because an equal job is already waiting: 1",
         ]
-        assert command("jobs", "retry", "--all").stdout == b"To be run again: 0\n"
+        assert command("jobs", "retry", "--all").stdout == b"Queued again: 0\n"

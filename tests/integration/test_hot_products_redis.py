@@ -1,4 +1,4 @@
-"""The hot tier when its Redis holds what it should not, hangs, is full, emptied or gone."""
+"""The hot tier when Redis holds invalid values, hangs, is full, empty or down."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -20,7 +20,7 @@ from tests.make import HOUR, NOW, SECOND
 from tests.redis_server import RedisServer
 
 TTL = timedelta(seconds=30)
-PATIENT = timedelta(seconds=10)  # no test may fail because the machine is busy
+LONG = timedelta(seconds=10)  # so that no test fails on a busy machine
 FIVE = ProductId(5)
 COPY = make.cached_product(id=FIVE)
 HIT, MISS, ERROR, SPARED = HotLookup
@@ -33,7 +33,7 @@ def ticks(moment: datetime) -> int:
 
 @dataclass(kw_only=True)
 class World:
-    """A Redis, what is in it, and processes that use it."""
+    """A Redis server, a client to inspect it, and processes that use it."""
 
     redis: RedisServer
     raw: "Redis"
@@ -42,21 +42,21 @@ class World:
     seconds: Seconds = field(default_factory=Seconds)
     lookups: list[HotLookup] = field(default_factory=list)
 
-    async def tier(self, *, patience: timedelta = PATIENT) -> RedisHotProducts:
-        """Start a process."""
+    async def tier(self, *, time_limit: timedelta = LONG) -> RedisHotProducts:
+        """Create the hot tier of one process."""
         return await self.stack.enter_async_context(
             RedisHotProducts(
                 self.redis.url,
                 ttl=TTL,
                 clock=self.clock,
                 observe=self.lookups.append,
-                patience=patience,
+                timeout=time_limit,
                 monotonic=self.seconds,
             )
         )
 
     async def keep(self, tier: RedisHotProducts, copy: CachedProduct = COPY) -> None:
-        """Let a process keep a copy for as long as it may."""
+        """Keep a copy for the longest possible time."""
         await tier.keep(copy, until=self.clock() + HOUR)
 
 
@@ -70,42 +70,38 @@ async def world(redis: RedisServer) -> AsyncGenerator[World]:
 HEAD = b"%d:%d:" % (ticks(NOW), ticks(NOW + SECOND))
 Change = Callable[[bytes], bytes]
 POISON: dict[str, Change] = {
-    "nothing": lambda _: b"",
+    "empty": lambda _: b"",
     "garbage": lambda _: b"\xff\x00garbage",
     "numbers": lambda _: b"1:2:3",
     "no numbers": lambda value: b"x:y:" + value.split(b":", 2)[2],
-    "numbers too long": lambda value: b"9" * 5000 + b":" + value,
-    "moments beyond the calendar": lambda value: (
-        b"%d:%d:%b" % (10**17, 10**18, value.split(b":", 2)[2])
-    ),
-    "no product": lambda _: HEAD + b"null",
-    "half of one": lambda value: value[:-20],
+    "numbers that are too long": lambda value: b"9" * 5000 + b":" + value,
+    "times out of range": lambda value: b"%d:%d:%b" % (10**17, 10**18, value.split(b":", 2)[2]),
+    "null": lambda _: HEAD + b"null",
+    "truncated JSON": lambda value: value[:-20],
     "another product": lambda value: value.replace(b'"id":5', b'"id":6'),
     "no title": lambda value: value.replace(b'"title"', b'"name"'),
     "a title that is a number": lambda value: value.replace(b'"title":"', b'"title":1,"x":"'),
     "a negative price": lambda value: value.replace(b'"695.00"', b'"-1.00"'),
-    "no finite price": lambda value: value.replace(b'"695.00"', b'"NaN"'),
-    "a price by halves of a cent": lambda value: value.replace(b'"695.00"', b'"695.005"'),
-    "a rate beyond the best": lambda value: value.replace(b'"4.6"', b'"5.1"'),
-    "what we know nothing of": lambda value: value[:-1] + b',"discount":1}',
+    "a price of NaN": lambda value: value.replace(b'"695.00"', b'"NaN"'),
+    "a price with three decimal places": lambda value: value.replace(b'"695.00"', b'"695.005"'),
+    "a rate above 5": lambda value: value.replace(b'"4.6"', b'"5.1"'),
+    "an unknown member": lambda value: value[:-1] + b',"discount":1}',
     "a copy from the future": lambda value: (
         b"%d:%b" % (ticks(NOW + HOUR), value.split(b":", 1)[1])
     ),
-    "a copy for ever": lambda value: (
+    "a copy that expires too late": lambda value: (
         b"%d:%d:%b" % (ticks(NOW), ticks(NOW + HOUR), value.split(b":", 2)[2])
     ),
-    "a copy whose time is over": lambda value: (
+    "an expired copy": lambda value: (
         b"%d:%d:%b" % (ticks(NOW - HOUR), ticks(NOW), value.split(b":", 2)[2])
     ),
-    "too much": lambda value: value[:-1] + b" " * 10_000_000 + b"}",
+    "too large": lambda value: value[:-1] + b" " * 10_000_000 + b"}",
 }
 
 
-class TestWhatIsHeld:
+class TestValue:
     @pytest.mark.parametrize("poison", [pytest.param(p, id=name) for name, p in POISON.items()])
-    async def test_is_a_miss_unless_it_is_a_copy_of_ours(
-        self, world: World, poison: Change
-    ) -> None:
+    async def test_is_a_miss_if_it_is_invalid(self, world: World, poison: Change) -> None:
         tier = await world.tier()
         await world.keep(tier)
         value = await world.raw.get(KEY.format(FIVE))
@@ -116,19 +112,19 @@ class TestWhatIsHeld:
 
         assert await tier.get(FIVE) is None
 
-        # And it makes room for a copy.
+        # A valid copy replaces it.
         await world.keep(tier)
         assert await tier.get(FIVE) == COPY
         assert world.lookups == [MISS, HIT]
 
-    async def test_is_a_miss_if_it_is_no_text_at_all(self, world: World) -> None:
+    async def test_is_a_miss_if_it_is_not_a_string(self, world: World) -> None:
         await world.raw.lpush(KEY.format(FIVE), "a", "list")
         tier = await world.tier()
         assert await tier.get(FIVE) is None
         await world.keep(tier)
         assert await tier.get(FIVE) == COPY
 
-    async def test_is_ours_by_name_and_does_not_stay(self, world: World) -> None:
+    async def test_has_a_namespace_and_expires(self, world: World) -> None:
         tier = await world.tier()
         await world.keep(tier)
         await tier.outdate([ProductId(6)], before=NOW)
@@ -137,7 +133,7 @@ class TestWhatIsHeld:
         for key in keys:
             assert 0 < await world.raw.pttl(key) <= TTL / timedelta(milliseconds=1)
 
-    async def test_has_a_bounded_size(self, world: World) -> None:
+    async def test_has_a_limited_size(self, world: World) -> None:
         tier = await world.tier()
         large = make.product(id=FIVE, description="x" * 100_000)
         await world.keep(tier, make.cached_product(product=large))
@@ -146,7 +142,7 @@ class TestWhatIsHeld:
 
 
 class TestRedis:
-    async def test_may_forget_everything_its_scripts_included(self, world: World) -> None:
+    async def test_may_be_flushed_including_its_scripts(self, world: World) -> None:
         tier = await world.tier()
         await world.keep(tier)
         await world.raw.flushall()
@@ -156,18 +152,18 @@ class TestRedis:
         assert await tier.get(FIVE) == COPY
         assert world.lookups == [MISS, HIT]
 
-    async def test_may_be_replaced(self, world: World) -> None:
+    async def test_may_be_restarted(self, world: World) -> None:
         tier = await world.tier()
         await world.keep(tier)
         world.redis.stop()
         world.redis.start()
         assert await tier.get(FIVE) is None
-        # If we have not heard of it before we asked, it counts as a failure.
+        # If the lost connection was not noticed before the call, that call failed.
         world.seconds.now += 1
         await world.keep(tier)
         assert await tier.get(FIVE) == COPY
 
-    async def test_may_be_full_and_is_read_all_the_same(self, world: World) -> None:
+    async def test_may_be_full_and_is_still_read(self, world: World) -> None:
         tier = await world.tier()
         await world.keep(tier)
         await world.raw.config_set("maxmemory", "1")
@@ -176,7 +172,7 @@ class TestRedis:
         assert await tier.get(FIVE) == COPY
         assert world.lookups == [ERROR, MISS, HIT]
 
-    async def test_is_asked_by_one_now_and_then_while_it_is_gone(self, world: World) -> None:
+    async def test_is_called_once_per_interval_while_it_is_down(self, world: World) -> None:
         tier = await world.tier()
         await world.keep(tier)
         world.redis.stop()
@@ -185,7 +181,7 @@ class TestRedis:
             world.seconds.now += 1
             assert [await tier.get(FIVE) for _ in range(3)] == [None] * 3
             world.redis.start()
-            # It is not asked again before its time, nor told anything.
+            # No call reaches it before the interval has passed.
             await world.keep(tier)
             await tier.outdate([FIVE], before=NOW)
             assert await world.raw.keys() == []
@@ -193,28 +189,29 @@ class TestRedis:
             await world.keep(tier)
             assert await tier.get(FIVE) == COPY
         assert world.lookups == [ERROR, SPARED, SPARED] * 2 + [HIT]
-        assert [line["event"] for line in logs] == [
-            "hot_products_redis_lost",
-            "hot_products_redis_back",
+        assert [(line["event"], line["log_level"]) for line in logs] == [
+            ("hot_products_redis_lost", "warning"),
+            ("hot_products_redis_back", "info"),
         ]
+        assert logs[0]["reason"] == "ConnectionError"
 
     async def test_is_not_waited_for_while_it_hangs(self, world: World) -> None:
-        patient = await world.tier()
+        first = await world.tier()
         copies = [make.cached_product(id=number) for number in range(1, 101)]
         for copy in copies:
-            await world.keep(patient, copy)
-        tier = await world.tier(patience=timedelta(seconds=1))
+            await world.keep(first, copy)
+        tier = await world.tier(time_limit=timedelta(seconds=1))
         assert await tier.get(FIVE) == copies[4]
         world.redis.freeze()
-        asked = [tier.get(copy.product.id) for copy in copies]
-        assert await asyncio.gather(*asked) == [None] * len(copies)
+        calls = [tier.get(copy.product.id) for copy in copies]
+        assert await asyncio.gather(*calls) == [None] * len(copies)
         world.redis.thaw()
         world.seconds.now += 1
-        # What it answers late goes to nobody else.
+        # A late response is not attributed to another call.
         for copy in copies:
             assert await tier.get(copy.product.id) == copy
 
-    async def test_may_come_later_than_we(self, world: World) -> None:
+    async def test_may_start_after_the_service(self, world: World) -> None:
         world.redis.stop()
         tier = await world.tier()
         assert await tier.get(FIVE) is None

@@ -1,4 +1,4 @@
-"""Limits that several processes share, in a real Redis."""
+"""Rate limits that several processes share in a real Redis."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,23 +8,23 @@ from datetime import timedelta
 import structlog
 
 from app.domain.throttle import ThrottleRule
-from app.infra.http.rate_limit.shared import RedisLimiter
+from app.infra.http.rate_limit.redis_limiter import RedisLimiter
 from tests.double.clock import Seconds
 from tests.redis_server import RedisServer
 
 RULE = ThrottleRule(limit=5, window=timedelta(hours=1))
-PATIENT = timedelta(seconds=10)  # no test may fail because the machine is busy
+LONG = timedelta(seconds=10)  # so that no test fails on a busy machine
 
 
 @asynccontextmanager
 async def limiter(
-    redis: RedisServer, *, monotonic: Seconds | None = None, patience: timedelta = PATIENT
+    redis: RedisServer, *, monotonic: Seconds | None = None, time_limit: timedelta = LONG
 ) -> AsyncGenerator[RedisLimiter]:
-    made = RedisLimiter(redis.url, RULE, patience=patience, monotonic=monotonic or Seconds())
+    created = RedisLimiter(redis.url, RULE, timeout=time_limit, monotonic=monotonic or Seconds())
     try:
-        yield made
+        yield created
     finally:
-        await made.aclose()
+        await created.aclose()
 
 
 async def accepted(limiter: RedisLimiter, key: str, count: int) -> int:
@@ -50,7 +50,7 @@ class TestRedisLimiter:
             )
         assert sum(admission.accepted for admission in admissions) == RULE.limit
 
-    async def test_counts_alone_while_redis_is_gone(self, redis: RedisServer) -> None:
+    async def test_counts_separately_while_redis_is_down(self, redis: RedisServer) -> None:
         seconds = Seconds()
         async with limiter(redis, monotonic=seconds) as one:
             await accepted(one, "ip:1", 5)
@@ -60,30 +60,31 @@ class TestRedisLimiter:
                 seconds.now += 1
                 assert await accepted(one, "ip:1", 1) == 0
                 redis.start()
-                # It is not asked again before its time.
+                # Redis is not called before the retry interval has passed.
                 assert await accepted(one, "ip:1", 1) == 0
                 seconds.now += 1
                 assert await accepted(one, "ip:1", 8) == RULE.limit
-        assert [line["event"] for line in logs] == [
-            "rate_limit_redis_lost",
-            "rate_limit_redis_back",
+        assert [(line["event"], line["log_level"]) for line in logs] == [
+            ("rate_limit_redis_lost", "warning"),
+            ("rate_limit_redis_back", "info"),
         ]
+        assert logs[0]["reason"] == "ConnectionError"
 
-    async def test_does_not_wait_for_a_redis_that_hangs(self, redis: RedisServer) -> None:
+    async def test_does_not_wait_for_a_hanging_redis(self, redis: RedisServer) -> None:
         seconds = Seconds()
-        patience = timedelta(seconds=1)
-        async with limiter(redis, monotonic=seconds, patience=patience) as one:
+        time_limit = timedelta(seconds=1)
+        async with limiter(redis, monotonic=seconds, time_limit=time_limit) as one:
             await accepted(one, "ip:1", 5)
             redis.freeze()
             admissions = await asyncio.gather(*(one.admit("ip:1") for _ in range(200)))
             assert sum(admission.accepted for admission in admissions) == RULE.limit
             redis.thaw()
             seconds.now += 1
-            # What it counted before is still there.
+            # The earlier counts are still there.
             assert await accepted(one, "ip:1", 1) == 0
             assert await accepted(one, "ip:2", 8) == RULE.limit
 
-    async def test_begins_without_redis(self, redis: RedisServer) -> None:
+    async def test_starts_without_redis(self, redis: RedisServer) -> None:
         redis.stop()
         async with limiter(redis) as one:
             assert await accepted(one, "ip:1", 8) == RULE.limit

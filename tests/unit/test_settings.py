@@ -27,7 +27,7 @@ PRODUCTION = {
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Leave a working directory without `.env` and an environment without our settings."""
+    """Use a working directory without `.env` and an environment without settings."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
@@ -35,7 +35,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 class Environ:
-    """Sets variables and loads the settings."""
+    """Set environment variables and load the settings."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
@@ -45,7 +45,7 @@ class Environ:
             self._monkeypatch.setenv(name, value)
         return load_settings()
 
-    def faults(self, **variables: str) -> list[str]:
+    def errors(self, **variables: str) -> list[str]:
         with pytest.raises(SettingsError) as caught:
             self.load(**variables)
         return str(caught.value).splitlines()
@@ -57,7 +57,7 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> Environ:
 
 
 class TestDefaults:
-    def test_suit_development(self, environ: Environ) -> None:
+    def test_are_suitable_for_development(self, environ: Environ) -> None:
         settings = environ.load()
         assert settings.environment is Environment.DEVELOPMENT
         assert settings.database_url is None
@@ -77,13 +77,13 @@ class TestDefaults:
         assert not settings.cookie_secure
         assert settings.log_format is LogFormat.CONSOLE
 
-    def test_take_the_place_of_empty_values(self, environ: Environ) -> None:
+    def test_replace_empty_values(self, environ: Environ) -> None:
         settings = environ.load(PORT="", JWT_KEYS=" ", FAKESTORE_URL="")
         assert settings.port == 8080
         assert settings.fakestore_url == "https://fakestoreapi.com"
         assert settings.jwt_keys[0][0] == "development"
 
-    def test_do_not_take_the_place_of_what_is_switched_off(self, environ: Environ) -> None:
+    def test_do_not_replace_empty_values_that_mean_off(self, environ: Environ) -> None:
         settings = environ.load(RATE_LIMIT="", HOT_TTL="", DEVELOPMENT_API_KEY="", METRICS_PORT="")
         assert settings.rate_limit is None
         assert settings.hot_ttl is None
@@ -92,10 +92,10 @@ class TestDefaults:
 
 
 class TestProduction:
-    def test_needs_a_database_and_keys(self, environ: Environ) -> None:
-        assert environ.faults(ENVIRONMENT="production") == [
-            "DATABASE_URL: has to be set in production",
-            "JWT_KEYS: has to be set in production: kid:secret pairs separated by commas",
+    def test_requires_a_database_and_keys(self, environ: Environ) -> None:
+        assert environ.errors(ENVIRONMENT="production") == [
+            "DATABASE_URL: must be set in production",
+            "JWT_KEYS: must be set in production: kid:secret pairs separated by commas",
         ]
 
     @pytest.mark.parametrize(
@@ -110,26 +110,26 @@ class TestProduction:
             ("DATABASE_READ_URL", f"postgresql://u:{DEVELOPMENT_DATABASE_PASSWORD}@db/favorites"),
         ],
     )
-    def test_refuses_what_everybody_knows(self, environ: Environ, name: str, value: str) -> None:
-        (fault,) = environ.faults(**{**PRODUCTION, name: value})
-        assert fault.startswith(f"{name}: ")
-        assert value not in fault
+    def test_refuses_public_values(self, environ: Environ, name: str, value: str) -> None:
+        (error,) = environ.errors(**{**PRODUCTION, name: value})
+        assert error.startswith(f"{name}: ")
+        assert value not in error
 
-    def test_refuses_the_example_as_it_is(self, environ: Environ, bare_environment: Path) -> None:
+    def test_refuses_the_unchanged_example(self, environ: Environ, bare_environment: Path) -> None:
         example = Path(__file__).parents[2] / ".env.example"
         (bare_environment / ".env").write_bytes(example.read_bytes())
-        assert [fault.partition(":")[0] for fault in environ.faults(ENVIRONMENT="production")] == [
+        assert [error.partition(":")[0] for error in environ.errors(ENVIRONMENT="production")] == [
             "DATABASE_URL",
             "JWT_KEYS",
             "DEVELOPMENT_API_KEY",
         ]
 
 
-class TestFaults:
-    def test_are_named_all_at_once(self, environ: Environ, bare_environment: Path) -> None:
+class TestErrors:
+    def test_are_all_reported_at_once(self, environ: Environ, bare_environment: Path) -> None:
         (bare_environment / ".env").write_text("DATABSE_URL=x\nWORKERS=0\n")
-        faults = environ.faults(ENVIRONMENT="production", PORT="http", SOFT_TTL="-1")
-        assert [fault.partition(": ")[0] for fault in faults] == [
+        errors = environ.errors(ENVIRONMENT="production", PORT="http", SOFT_TTL="-1")
+        assert [error.partition(": ")[0] for error in errors] == [
             ".env, line 1",
             "PORT",
             "WORKERS",
@@ -188,49 +188,57 @@ class TestFaults:
     def test_name_the_variable_and_not_its_value(
         self, environ: Environ, name: str, value: str
     ) -> None:
-        (fault,) = environ.faults(**{name: value})
-        assert fault.startswith(f"{name}: ")
-        assert len(value) < 6 or value not in fault
+        (error,) = environ.errors(**{name: value})
+        assert error.startswith(f"{name}: ")
+        assert len(value) < 6 or value not in error
 
-    def test_name_a_lease_that_ends_before_the_call(self, environ: Environ) -> None:
-        assert environ.faults(FAKESTORE_TIMEOUT="5.5") == [
-            "REFRESH_LEASE: has to be at least FAKESTORE_TIMEOUT"
+    def test_name_a_lease_that_is_shorter_than_a_call(self, environ: Environ) -> None:
+        assert environ.errors(FAKESTORE_TIMEOUT="5.5") == [
+            "REFRESH_LEASE: must be at least FAKESTORE_TIMEOUT"
         ]
 
     @pytest.mark.parametrize("url", ["DATABASE_URL", "DATABASE_READ_URL", "REDIS_URL"])
-    def test_hold_no_password(self, environ: Environ, url: str) -> None:
-        assert "hunter2" not in "".join(environ.faults(**{url: "ftp://u:hunter2@host:x/y"}))
+    def test_contain_no_password(self, environ: Environ, url: str) -> None:
+        assert "hunter2" not in "".join(environ.errors(**{url: "ftp://u:hunter2@host:x/y"}))
 
 
 class TestEnvFile:
-    def test_gives_way_to_the_environment(self, environ: Environ, bare_environment: Path) -> None:
+    def test_is_overridden_by_the_environment(
+        self, environ: Environ, bare_environment: Path
+    ) -> None:
         (bare_environment / ".env").write_text("PORT=1111\nexport HOST='::1' # all\n")
         settings = environ.load(PORT="2222")
         assert (settings.host, settings.port) == ("::1", 2222)
 
-    def test_may_begin_with_a_byte_order_mark(
+    def test_may_start_with_a_byte_order_mark(
         self, environ: Environ, bare_environment: Path
     ) -> None:
         (bare_environment / ".env").write_text("PORT=1111\n", encoding="utf-8-sig")
         assert environ.load().port == 1111
 
-    def test_may_hold_the_settings_of_others(
+    def test_may_contain_variables_of_other_programs(
         self, environ: Environ, bare_environment: Path
     ) -> None:
         (bare_environment / ".env").write_text("TEST_DATABASE_URL=x\nCOMPOSE_PROFILES=dev\n")
         environ.load()
 
-    def test_has_to_be_text(self, environ: Environ, bare_environment: Path) -> None:
+    def test_may_not_misspell_a_setting(self, environ: Environ, bare_environment: Path) -> None:
+        (bare_environment / ".env").write_text("PORT=1111\nDATABSE_URL=x\n")
+        assert environ.errors() == [
+            ".env, line 2: DATABSE_URL is not a setting; did you mean DATABASE_URL?"
+        ]
+
+    def test_must_be_text(self, environ: Environ, bare_environment: Path) -> None:
         (bare_environment / ".env").write_bytes(b"PORT=\xff\n")
-        assert environ.faults() == [".env: has to be a text file in UTF-8"]
+        assert environ.errors() == [".env: must be a text file in UTF-8"]
 
-    def test_has_to_be_a_file(self, environ: Environ, bare_environment: Path) -> None:
+    def test_must_be_a_file(self, environ: Environ, bare_environment: Path) -> None:
         (bare_environment / ".env").mkdir()
-        assert environ.faults() == [".env: cannot be read (Is a directory)"]
+        assert environ.errors() == [".env: cannot be read (Is a directory)"]
 
-    def test_has_to_hold_assignments(self, environ: Environ, bare_environment: Path) -> None:
+    def test_must_contain_assignments(self, environ: Environ, bare_environment: Path) -> None:
         (bare_environment / ".env").write_text("PORT=1111\n= 5\n")
-        assert environ.faults() == [".env, line 2: has to be NAME=value"]
+        assert environ.errors() == [".env, line 2: must be NAME=value"]
 
 
 class TestValues:
@@ -254,7 +262,7 @@ class TestValues:
             ("old", f"{GOOD_SECRET}:with:colons".encode()),
         ]
 
-    def test_origins_are_written_as_browsers_do(self, environ: Environ) -> None:
+    def test_origins_are_normalized_as_by_browsers(self, environ: Environ) -> None:
         settings = environ.load(
             ALLOWED_ORIGINS="HTTPS://Shop.Example:443, http://localhost:3000,http://[::1]:80"
         )
@@ -264,7 +272,7 @@ class TestValues:
             "http://[::1]",
         )
 
-    def test_that_are_secret_are_not_shown(self, environ: Environ) -> None:
+    def test_that_are_secret_are_not_in_the_repr(self, environ: Environ) -> None:
         shown = repr(environ.load(**PRODUCTION, REDIS_URL="redis://:hunter2@cache"))
         assert "s3cret" not in shown
         assert GOOD_SECRET not in shown

@@ -1,4 +1,4 @@
-"""A circuit breaker: when most calls fail, stop calling for a while, then try one."""
+"""A circuit breaker: when most calls fail, refuse calls for a while, then probe with one."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,10 +15,10 @@ _BUCKETS = 10
 
 class CircuitBreaker:
     """
-    Guards calls; not for use by several threads.
+    Guard calls; not thread-safe.
 
-    Open becomes half-open only when a call comes, so a breaker that nobody uses stays open. What
-    a call ends with counts only if the state is still the one it began in.
+    An open circuit becomes half-open only when the next call arrives, so it stays open without
+    calls. The result of a call counts only if the state has not changed since the call started.
     """
 
     def __init__(
@@ -32,37 +32,38 @@ class CircuitBreaker:
         self._monotonic = monotonic
         self._on_change = on_change
         self._state = BreakerState.CLOSED
-        self._era = 0
-        self._recent = _SlidingCounts(window_s=options.breaker_window_s)
+        self._generation = 0
+        self._recent = _SlidingWindow(window_s=options.breaker_window_s)
         self._open_until = 0.0
         self._probing = False
 
     @property
     def state(self) -> BreakerState:
-        """The state left by the last call."""
+        """The state after the last call."""
         return self._state
 
     @contextmanager
     def guard(self) -> Iterator[None]:
         """
-        Let a call through and learn from its end.
+        Allow or refuse a call, and record its result.
 
-        `CallFailed` counts as a failure and a normal end as a success; from any other exception,
-        such as a cancellation, nothing is learned.
+        `CallFailed` is a failure and a normal exit a success. Any other exception, such as a
+        cancellation, is not recorded.
 
         :raises CircuitOpen: if calls are refused at the moment
         """
-        era = self._admit()
+        generation = self._admit()
         try:
             yield
         except CallFailed:
-            self._settle(era, failed=True)
+            self._record(generation, failed=True)
             raise
         except BaseException:
-            self._withdraw(era)
+            if generation == self._generation:
+                self._probing = False
             raise
         else:
-            self._settle(era, failed=False)
+            self._record(generation, failed=False)
 
     def _admit(self) -> int:
         if self._state is BreakerState.OPEN:
@@ -72,27 +73,23 @@ class CircuitBreaker:
             self._change(BreakerState.HALF_OPEN)
         if self._state is BreakerState.HALF_OPEN:
             if self._probing:
-                # The probe under way is over by its deadline.
+                # The running probe ends within its deadline.
                 raise CircuitOpen(retry_after=timedelta(seconds=self._options.deadline_s))
             self._probing = True
-        return self._era
+        return self._generation
 
-    def _settle(self, era: int, *, failed: bool) -> None:
-        if era != self._era:
+    def _record(self, generation: int, *, failed: bool) -> None:
+        if generation != self._generation:
             return
         if self._state is BreakerState.HALF_OPEN:
             self._change(BreakerState.OPEN if failed else BreakerState.CLOSED)
             return
         now = self._monotonic()
         self._recent.add(failed=failed, now=now)
-        if failed and self._tripped(now):
+        if failed and self._should_open(now):
             self._change(BreakerState.OPEN)
 
-    def _withdraw(self, era: int) -> None:
-        if era == self._era:
-            self._probing = False
-
-    def _tripped(self, now: float) -> bool:
+    def _should_open(self, now: float) -> bool:
         calls, failures = self._recent.totals(now=now)
         return (
             calls >= self._options.breaker_min_calls
@@ -101,7 +98,7 @@ class CircuitBreaker:
 
     def _change(self, state: BreakerState) -> None:
         self._state = state
-        self._era += 1
+        self._generation += 1
         self._probing = False
         self._recent.clear()
         if state is BreakerState.OPEN:
@@ -116,8 +113,8 @@ class _Bucket:
     failures: int = 0
 
 
-class _SlidingCounts:
-    """Calls and failures within a window, to a tenth of it, in constant space."""
+class _SlidingWindow:
+    """Calls and failures within a window, accurate to a tenth of it, in constant memory."""
 
     def __init__(self, *, window_s: float) -> None:
         self._slot_s = window_s / _BUCKETS

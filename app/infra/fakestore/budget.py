@@ -1,12 +1,12 @@
-"""A retry budget: retries are a share of the calls, so that they cannot multiply an outage."""
+"""A retry budget: retries are a share of the calls, so that they cannot amplify an outage."""
 
 
 class RetryBudget:
     """
-    A bucket of tokens, full at first.
+    A token bucket that starts full.
 
-    Each call deposits `ratio` of a token, each retry takes a whole one; what is over `reserve` is
-    lost. So of any `n` calls in a row come at most `n * ratio + reserve` retries.
+    Each call adds `ratio` tokens, up to `reserve`; each retry takes one. `n` calls in a row
+    therefore cause at most `n * ratio + reserve` retries.
     """
 
     def __init__(self, *, ratio: float, reserve: float) -> None:
@@ -15,12 +15,12 @@ class RetryBudget:
         self._tokens = reserve
 
     def deposit(self) -> None:
-        """Earn a share of a retry by a call."""
+        """Add the tokens of one call."""
         self._tokens = min(self._tokens + self._ratio, self._reserve)
 
     def withdraw(self) -> bool:
-        """Pay for a retry; tell whether there was enough."""
-        # Tenths do not add up to one exactly.
+        """Take the token of one retry; return False if there is none."""
+        # Ten times 0.1 is slightly less than 1.
         if self._tokens < 1 - 1e-9:
             return False
         self._tokens = max(self._tokens - 1, 0.0)

@@ -1,4 +1,4 @@
-"""A bulkhead: a slow catalog may hold up a bounded number of calls, and of those who wait."""
+"""A bulkhead: limits how many calls a slow catalog can block, and how many can wait."""
 
 import asyncio
 from types import TracebackType
@@ -8,9 +8,10 @@ from app.infra.fakestore.failure import BulkheadFull
 
 class Bulkhead:
     """
-    Hands out slots, in the order in which they were asked for.
+    Limit concurrent calls, first come, first served.
 
-    Entering raises `BulkheadFull` at once if the queue is full, or after `queue_timeout_s` in it.
+    Entering raises `BulkheadFull` at once if the queue is full, or after waiting for
+    `queue_timeout_s`.
     """
 
     def __init__(self, *, slots: int, max_queued: int, queue_timeout_s: float) -> None:

@@ -1,4 +1,4 @@
-"""The Fake Store over HTTP: breaker around bulkhead around retries around a request."""
+"""The Fake Store over HTTP: circuit breaker, bulkhead, retries, request; in this order."""
 
 import asyncio
 import time
@@ -9,11 +9,13 @@ from typing import TypeVar
 
 import httpx2
 import structlog
+from opentelemetry.trace import Span, SpanKind, Tracer
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception,
     stop_after_attempt,
+    wait_exception,
     wait_random_exponential,
 )
 from typing_extensions import override
@@ -25,17 +27,16 @@ from app.application.catalog.catalog_observer import (
     Operation,
 )
 from app.application.ports import Clock, ProductCatalog
-from app.application.tracer import NULL_TRACER, Attributes, Span, SpanKind, Tracer
 from app.domain.outcome import CatalogUnavailable
 from app.domain.product import Product, ProductId
-from app.infra.fakestore.answer import Answer, read_answer
 from app.infra.fakestore.breaker import CircuitBreaker
 from app.infra.fakestore.budget import RetryBudget
 from app.infra.fakestore.bulkhead import Bulkhead
-from app.infra.fakestore.failure import CallFailed, CallRefused, NotAnswered
+from app.infra.fakestore.catalog_response import CatalogResponse, read_response
+from app.infra.fakestore.failure import CallError, CallFailed, CallRefused
 from app.infra.fakestore.options import CatalogOptions
-from app.infra.fakestore.retry_after import parse_retry_after
 from app.infra.fakestore.translation import to_product, to_products
+from app.infra.observability.tracing.spans import NO_TRACER, mark_failed, start_span
 
 T = TypeVar("T")
 
@@ -46,10 +47,10 @@ logger = structlog.get_logger(__name__)
 
 class FakeStoreCatalog(ProductCatalog):
     """
-    Asks the Fake Store, as patiently as the options say; made once per process.
+    Call the Fake Store within the limits of the options; create one per process.
 
-    `request_id` returns the id to pass on as `X-Request-ID`, if there is one. `tracer` is told of
-    calls and of each try; the catalog, which is somebody else's, is not told of the trace.
+    `request_id` returns the ID to send as `X-Request-ID`, if there is one. Calls and tries are
+    traced; the trace is not propagated to the catalog, because a third party operates it.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class FakeStoreCatalog(ProductCatalog):
         clock: Clock,
         request_id: Callable[[], str | None],
         observer: CatalogObserver,
-        tracer: Tracer = NULL_TRACER,
+        tracer: Tracer = NO_TRACER,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -70,7 +71,7 @@ class FakeStoreCatalog(ProductCatalog):
         self._request_id = request_id
         self._observer = observer
         self._tracer = tracer
-        self._server = _server(client.base_url)
+        self._span_attributes = _span_attributes(client.base_url)
         self._monotonic = monotonic
         self._sleep = sleep
         self._breaker = CircuitBreaker(
@@ -88,32 +89,34 @@ class FakeStoreCatalog(ProductCatalog):
 
     @override
     async def find(self, product_id: ProductId) -> Product | None:
-        return await self._ask(
-            Operation.FIND, f"products/{product_id}", partial(to_product, asked_for=product_id)
+        return await self._call(
+            Operation.FIND, f"products/{product_id}", partial(to_product, expected_id=product_id)
         )
 
     @override
     async def list_all(self) -> Sequence[Product]:
-        return await self._ask(Operation.LIST, "products", to_products)
+        return await self._call(Operation.LIST, "products", to_products)
 
-    async def _ask(self, operation: Operation, path: str, translate: Callable[[Answer], T]) -> T:
-        began = self._monotonic()
-        retrying = self._retrying(deadline=began + self._options.deadline_s)
-        with self._tracer.span(f"catalog {operation.value}") as span:
+    async def _call(
+        self, operation: Operation, path: str, translate: Callable[[CatalogResponse], T]
+    ) -> T:
+        started = self._monotonic()
+        retrying = self._retrying(deadline=started + self._options.deadline_s)
+        with start_span(self._tracer, f"catalog {operation.value}") as span:
             try:
-                answer = await self._guarded(retrying, partial(self._try, path, translate))
-            except NotAnswered as error:
-                span.fail(error.outcome.value)
-                self._observe(operation, error.outcome, began=began, retrying=retrying)
-                self._log(operation, path, error, retrying=retrying)
+                result = await self._guarded(retrying, partial(self._try, path, translate))
+            except CallError as error:
+                mark_failed(span, error.outcome.value)
+                self._observe(operation, error.outcome, started=started, retrying=retrying)
+                _log_failure(operation, path, error, retries=_retries(retrying))
                 raise CatalogUnavailable(
                     "The product catalog cannot be asked at the moment",
                     retry_after=self._retry_after(error),
                 ) from error
-            outcome = CallOutcome.ABSENT if answer is None else CallOutcome.FOUND
-            span.note({"outcome": outcome.value})
-        self._observe(operation, outcome, began=began, retrying=retrying)
-        return answer
+            outcome = CallOutcome.ABSENT if result is None else CallOutcome.FOUND
+            span.set_attribute("outcome", outcome.value)
+        self._observe(operation, outcome, started=started, retrying=retrying)
+        return result
 
     async def _guarded(self, retrying: AsyncRetrying, attempt: Callable[[], Awaitable[T]]) -> T:
         with self._breaker.guard():
@@ -124,63 +127,53 @@ class FakeStoreCatalog(ProductCatalog):
             except TimeoutError as error:
                 raise CallFailed(CallOutcome.TIMEOUT) from error
 
-    async def _try(self, path: str, translate: Callable[[Answer], T]) -> T:
-        with self._tracer.span(
-            "GET", kind=SpanKind.CLIENT, attributes={**self._server, "url.path": f"/{path}"}
+    async def _try(self, path: str, translate: Callable[[CatalogResponse], T]) -> T:
+        with start_span(
+            self._tracer,
+            "GET",
+            kind=SpanKind.CLIENT,
+            attributes={**self._span_attributes, "url.path": f"/{path}"},
         ) as span:
             try:
                 return await self._request(path, translate, span)
             except CallFailed as error:
-                span.fail(error.outcome.value)
+                mark_failed(span, error.outcome.value)
                 raise
 
-    async def _request(self, path: str, translate: Callable[[Answer], T], span: Span) -> T:
+    async def _request(
+        self, path: str, translate: Callable[[CatalogResponse], T], span: Span
+    ) -> T:
         request_id = self._request_id()
         headers = {} if request_id is None else {"X-Request-ID": request_id}
         try:
             async with self._client.stream("GET", path, headers=headers) as response:
-                span.note({"http.response.status_code": response.status_code})
-                answer = await read_answer(
-                    response,
-                    limit=self._options.max_body_bytes,
-                    parse_retry_after=partial(
-                        parse_retry_after,
-                        now=self._clock(),
-                        at_most=timedelta(seconds=self._options.retry_after_max_s),
-                    ),
-                )
+                span.set_attribute("http.response.status_code", response.status_code)
+                received = await read_response(response, options=self._options, now=self._clock())
         except httpx2.HTTPError as error:
             raise CallFailed(CallOutcome.TRANSPORT, type(error).__name__) from error
-        return translate(answer)
+        return translate(received)
 
     def _retrying(self, *, deadline: float) -> AsyncRetrying:
-        """Make the retries of one call; they keep state, so calls cannot share them."""
-
-        def too_late(state: RetryCallState) -> bool:
-            return self._monotonic() + state.upcoming_sleep >= deadline
-
-        def too_many(_state: RetryCallState) -> bool:
-            return not self._budget.withdraw()
+        """Create the retry policy of one call; it has state, so calls cannot share it."""
+        is_last_try = stop_after_attempt(self._options.max_tries)
 
         def stop(state: RetryCallState) -> bool:
-            # The budget is asked last, since asking is paying.
-            tried_enough = stop_after_attempt(self._options.max_tries)
-            return tried_enough(state) or too_late(state) or too_many(state)
+            # The budget comes last, because a withdrawal is final.
+            return (
+                is_last_try(state)
+                or self._monotonic() + state.upcoming_sleep >= deadline
+                or not self._budget.withdraw()
+            )
 
         return AsyncRetrying(
-            retry=retry_if_exception(_worth_a_retry),
-            wait=self._wait,
+            retry=retry_if_exception(_is_retryable),
+            wait=self._jitter + wait_exception(_requested_pause_s),
             stop=stop,
             sleep=self._sleep,
             reraise=True,
         )
 
-    def _wait(self, state: RetryCallState) -> float:
-        error = state.outcome and state.outcome.exception()
-        asked = error.retry_after if isinstance(error, CallFailed) else None
-        return self._jitter(state) + (asked.total_seconds() if asked else 0.0)
-
-    def _retry_after(self, error: NotAnswered) -> timedelta:
+    def _retry_after(self, error: CallError) -> timedelta:
         default = timedelta(seconds=self._options.retry_after_default_s)
         return max(default if error.retry_after is None else error.retry_after, _MIN_RETRY_AFTER)
 
@@ -189,35 +182,13 @@ class FakeStoreCatalog(ProductCatalog):
         operation: Operation,
         outcome: CallOutcome,
         *,
-        began: float,
+        started: float,
         retrying: AsyncRetrying,
     ) -> None:
         self._observer.called(
             operation,
             outcome=outcome,
-            latency_s=self._monotonic() - began,
-            retries=_retries(retrying),
-        )
-
-    def _log(
-        self, operation: Operation, path: str, error: NotAnswered, *, retrying: AsyncRetrying
-    ) -> None:
-        if isinstance(error, CallRefused):
-            # Not a warning: in an outage there are many, and what led to them was one.
-            logger.info(
-                "catalog_call_refused",
-                operation=operation.value,
-                path=path,
-                reason=error.outcome.value,
-                detail=error.detail,
-            )
-            return
-        logger.warning(
-            "catalog_call_failed",
-            operation=operation.value,
-            path=path,
-            reason=error.outcome.value,
-            detail=error.detail,
+            latency_s=self._monotonic() - started,
             retries=_retries(retrying),
         )
 
@@ -226,7 +197,7 @@ class FakeStoreCatalog(ProductCatalog):
         self._observer.breaker_changed(state)
 
 
-def _server(url: httpx2.URL) -> Attributes:
+def _span_attributes(url: httpx2.URL) -> dict[str, str | int]:
     default = 443 if url.scheme == "https" else 80
     return {
         "http.request.method": "GET",
@@ -235,10 +206,30 @@ def _server(url: httpx2.URL) -> Attributes:
     }
 
 
-def _worth_a_retry(error: BaseException) -> bool:
+def _is_retryable(error: BaseException) -> bool:
     return isinstance(error, CallFailed) and error.retryable
 
 
+def _requested_pause_s(error: BaseException) -> float:
+    if isinstance(error, CallFailed) and error.retry_after is not None:
+        return error.retry_after.total_seconds()
+    return 0.0
+
+
 def _retries(retrying: AsyncRetrying) -> int:
-    """How often it was tried again; the statistics are empty if it was not tried at all."""
+    # The statistics are empty if there was no try.
     return int(retrying.statistics.get("attempt_number", 1)) - 1
+
+
+def _log_failure(operation: Operation, path: str, error: CallError, *, retries: int) -> None:
+    fields = {
+        "operation": operation.value,
+        "path": path,
+        "reason": error.outcome.value,
+        "detail": error.detail,
+    }
+    if isinstance(error, CallRefused):
+        # Not a warning: an outage causes many, and its cause has been logged.
+        logger.info("catalog_call_refused", **fields)
+    else:
+        logger.warning("catalog_call_failed", **fields, retries=retries)

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 from typing_extensions import override
 
-from app.infra.fakestore.answer import ACCEPTED_ENCODING
+from app.infra.fakestore.catalog_response import ACCEPTED_ENCODING
 from app.infra.fakestore.options import CatalogOptions
 
 
@@ -17,23 +17,22 @@ def create_client(
     transport: httpx2.AsyncBaseTransport | None = None,
 ) -> httpx2.AsyncClient:
     """
-    Make the client of a catalog, to be closed by the caller.
+    Create the client; the caller closes it.
 
-    `base_url` may have a path, with or without a slash at its end. `transport` takes the place of
-    the network.
+    `base_url` may have a path, with or without a trailing slash. `transport` replaces the network.
     """
     return httpx2.AsyncClient(
         base_url=base_url,
         transport=transport,
-        # Reading the certificates of all authorities takes a twentieth of a second; where there is
-        # no TLS, and redirects are not followed, nothing is compared with them.
+        # Loading the CA certificates takes 50 ms. Without TLS they are never used, because
+        # redirects are not followed.
         verify=not base_url.startswith("http:"),
         headers={
             "Accept": "application/json",
             "Accept-Encoding": ACCEPTED_ENCODING,
             "User-Agent": options.user_agent,
         },
-        # The end of the whole call is seen to elsewhere; these are per phase.
+        # These apply to each phase of a request; `FakeStoreCatalog` limits the whole call.
         timeout=httpx2.Timeout(options.deadline_s, connect=options.connect_timeout_s),
         limits=httpx2.Limits(
             max_connections=options.max_concurrent,
@@ -42,20 +41,20 @@ def create_client(
         ),
         cookies=_NoCookies(),
         follow_redirects=False,
-        event_hooks={"response": [_forget_location]},
+        event_hooks={"response": [_drop_location]},
         trust_env=False,
     )
 
 
 class _NoCookies(CookieJar):
-    """Keeps nothing."""
+    """A jar that ignores cookies without parsing them."""
 
     @override
     def extract_cookies(self, response: Any, request: Any) -> None:
         pass
 
 
-async def _forget_location(response: httpx2.Response) -> None:
-    # The client looks at where a redirect points even if it does not follow it, and raises what
-    # is no HTTPError for "http://xn--0..0" or ":a:?b".
+async def _drop_location(response: httpx2.Response) -> None:
+    # The client parses the target of a redirect even if it does not follow it. For "http://xn--0..0"
+    # or ":a:?b" it raises an exception that is not an HTTPError.
     response.headers.pop("location", None)

@@ -1,14 +1,14 @@
 """
-How a call can end.
+The ways in which a call can fail.
 
     Exception
-    └── NotAnswered            no answer that could be believed
-        ├── CallFailed         the catalog was asked; the breaker counts these
-        └── CallRefused        it was not even asked
+    └── CallError              no valid response
+        ├── CallFailed         the request failed; the circuit breaker counts these
+        └── CallRefused        no request was sent
             ├── CircuitOpen
             └── BulkheadFull
 
-They stay within this package: callers of the catalog see `CatalogUnavailable`.
+They stay inside this package: callers of the catalog get `CatalogUnavailable`.
 """
 
 from datetime import timedelta
@@ -16,11 +16,11 @@ from datetime import timedelta
 from app.application.catalog.catalog_observer import CallOutcome
 
 RETRYABLE = frozenset({CallOutcome.TRANSPORT, CallOutcome.RATE_LIMITED, CallOutcome.SERVER_ERROR})
-"""The failures that may be gone a moment later."""
+"""The failures that are likely to be transient."""
 
 
-class NotAnswered(Exception):
-    """A call without an answer; `detail` says more, and never what a body held."""
+class CallError(Exception):
+    """A call without a valid response; `detail` explains it without quoting the body."""
 
     def __init__(
         self, outcome: CallOutcome, detail: str = "", *, retry_after: timedelta | None = None
@@ -31,28 +31,28 @@ class NotAnswered(Exception):
         self.retry_after = retry_after
 
 
-class CallFailed(NotAnswered):
-    """The catalog did not answer, or not as agreed."""
+class CallFailed(CallError):
+    """The catalog did not respond, or responded with something unexpected."""
 
     @property
     def retryable(self) -> bool:
-        """Whether asking again is worth it."""
+        """Whether a retry may succeed."""
         return self.outcome in RETRYABLE
 
 
-class CallRefused(NotAnswered):
-    """We did not ask, to spare the catalog or ourselves."""
+class CallRefused(CallError):
+    """The call was not made, to protect the catalog or this process."""
 
 
 class CircuitOpen(CallRefused):
-    """Too many calls failed; `retry_after` is when the next is let through."""
+    """Too many calls failed; the next one is allowed after `retry_after`."""
 
     def __init__(self, *, retry_after: timedelta) -> None:
         super().__init__(CallOutcome.CIRCUIT_OPEN, retry_after=retry_after)
 
 
 class BulkheadFull(CallRefused):
-    """As many calls as we allow are under way, and as many wait."""
+    """The maximum number of calls is running, and the queue is full or too slow."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(CallOutcome.BULKHEAD_FULL, detail)

@@ -1,4 +1,4 @@
-"""The numbers by which the catalog is called."""
+"""The limits and timeouts of calls to the catalog."""
 
 from dataclasses import dataclass
 
@@ -6,23 +6,24 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogOptions:
     """
-    How patient, how insistent and how many we are. Times are seconds, sizes bytes.
+    Limits and timeouts; times are in seconds, sizes in bytes.
 
-    A call is everything done for one question: waiting for a slot, up to `max_tries` requests,
-    and the pauses between them; it ends by `deadline_s`. Before retry `n` there is a random pause
-    of up to `backoff_base_s` doubled `n - 1` times, at most `backoff_max_s`. Retries are paid for:
-    each call earns `retry_ratio` of one, and `retry_reserve` is what can be saved up, and what
-    there is at the start.
+    A call comprises the wait for a slot, up to `max_tries` requests and the pauses between them;
+    it ends within `deadline_s`. Before retry `n` there is a random pause of up to
+    `backoff_base_s * 2 ** (n - 1)`, at most `backoff_max_s`. Retries come from a budget: each call
+    adds `retry_ratio` of one, up to `retry_reserve`, which is also the initial budget.
 
-    Calls beyond `max_concurrent` wait, at most `max_queued` of them and each at most
-    `queue_timeout_s`. If of at least `breaker_min_calls` within `breaker_window_s` the share
-    `breaker_failure_rate` failed, none is made for `breaker_open_s`; then one is, as a probe.
+    Of the calls beyond `max_concurrent`, at most `max_queued` wait, each at most
+    `queue_timeout_s`. If at least `breaker_min_calls` were made within `breaker_window_s` and the
+    share `breaker_failure_rate` of them failed, calls are refused for `breaker_open_s`; then one
+    call is allowed as a probe.
 
-    `retry_after_default_s` is when we tell our callers to come back if the catalog said nothing;
-    what it says is believed up to `retry_after_max_s`.
+    Callers are told to retry after `retry_after_default_s` unless the catalog sent a
+    `Retry-After`, which is limited to `retry_after_max_s`.
 
-    A connection that was idle for `keepalive_s` is not used again. Servers hang up by themselves,
-    Node and uvicorn after 5 seconds: what is sent at that moment is lost, and costs a retry.
+    A connection that was idle for `keepalive_s` is not reused. Servers close idle connections
+    themselves, Node and uvicorn after 5 seconds; a request sent at that moment fails and costs a
+    retry.
     """
 
     connect_timeout_s: float = 1.0
@@ -61,6 +62,6 @@ class CatalogOptions:
             self.retry_after_max_s,
         )
         if min(positive) <= 0:
-            raise ValueError("Times, sizes and numbers of calls have to be positive")
+            raise ValueError("Times, sizes and numbers of calls must be positive")
         if not self.queue_timeout_s < self.deadline_s:
-            raise ValueError("Waiting for a slot has to end before the call does")
+            raise ValueError("The queue timeout must be shorter than the deadline")

@@ -1,4 +1,4 @@
-"""The header Retry-After (RFC 9110, section 10.2.3)."""
+"""The Retry-After header (RFC 9110, section 10.2.3)."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -9,23 +9,19 @@ _DIGITS = re.compile(r"[0-9]+")
 
 
 def parse_retry_after(value: str | None, *, now: datetime, at_most: timedelta) -> timedelta | None:
-    """
-    Return how long to wait by seconds or by an HTTP date, from zero to `at_most`.
-
-    None if nothing is said, or nothing that can be understood.
-    """
+    """Parse seconds or an HTTP date, limited to `at_most`; None if it is absent or invalid."""
     if value is None:
         return None
     value = value.strip()
     if _DIGITS.fullmatch(value):
         digits = value.lstrip("0") or "0"
-        # More digits than this are more than any bound, and no float or timedelta.
+        # More digits exceed any limit, and could overflow a timedelta.
         return min(timedelta(seconds=int(digits)), at_most) if len(digits) <= 9 else at_most
     if len(value) > _MAX_LENGTH:
         return None
     try:
         date = parsedate_to_datetime(value)
-        # Of the three forms of RFC 9110, section 5.6.7, asctime has no zone; all mean UTC.
+        # All three date formats of RFC 9110, section 5.6.7, are in UTC; asctime has no zone.
         left = (date if date.tzinfo else date.replace(tzinfo=UTC)) - now
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

@@ -1,16 +1,16 @@
 """
-From what the catalog says to what we make of it: the one place.
+Translation of the catalog's responses into products.
 
     status                  body                         meaning
-    200                     a product as agreed          the product
-    200, one product        empty, or null               there is no such product
-    404, one product        any                          there is no such product
-    429                     any                          rate_limited, may be retried
-    5xx                     any                          server_error, may be retried
+    200                     valid                        the product or products
+    200, one product        empty, or null               the product does not exist
+    404, one product        any                          the product does not exist
+    429                     any                          rate_limited, retryable
+    5xx                     any                          server_error, retryable
     any other, also 3xx     any                          unexpected_status
     200                     anything else                garbage
 
-A failure says nothing about a product. What a body held is neither logged nor kept in errors.
+A failure says nothing about a product. Bodies are neither logged nor kept in exceptions.
 """
 
 import json
@@ -32,7 +32,7 @@ from pydantic import (
 
 from app.application.catalog.catalog_observer import CallOutcome
 from app.domain.product import MAX_PRODUCT_ID, Product, ProductId, Rating
-from app.infra.fakestore.answer import Answer
+from app.infra.fakestore.catalog_response import CatalogResponse
 from app.infra.fakestore.failure import CallFailed
 
 _CENT = Decimal("0.01")
@@ -40,45 +40,44 @@ _PRICE_LIMIT = Decimal(10) ** 10
 _MAX_COUNT = 2_147_483_647
 
 
-def to_product(answer: Answer, *, asked_for: ProductId) -> Product | None:
+def to_product(response: CatalogResponse, *, expected_id: ProductId) -> Product | None:
     """
-    Return the product that was asked for; None if the catalog says that it does not exist.
+    Return the requested product; None if the catalog says that it does not exist.
 
-    :raises CallFailed: if the answer says neither
+    :raises CallFailed: if the response is neither
     """
-    if answer.status == HTTPStatus.NOT_FOUND:
+    if response.status == HTTPStatus.NOT_FOUND:
         return None
-    _require_ok(answer)
-    if not answer.body:
+    _require_ok(response)
+    if not response.body:
         return None
-    document = _parse(answer.body)
+    document = _parse_json(response.body)
     if document is None:
         return None
-    product = _checked(document)
-    if product.id != asked_for:
-        raise CallFailed(CallOutcome.GARBAGE, "another product than the one asked for")
+    product = _validate(document)
+    if product.id != expected_id:
+        raise CallFailed(CallOutcome.GARBAGE, "not the requested product")
     return product
 
 
-def to_products(answer: Answer) -> Sequence[Product]:
+def to_products(response: CatalogResponse) -> Sequence[Product]:
     """
     Return the whole catalog.
 
-    :raises CallFailed: if it is empty, names a product twice, or any product is not as agreed
+    :raises CallFailed: if it is empty, lists a product twice, or any product is invalid
     """
-    _require_ok(answer)
-    document = _parse(answer.body)
+    _require_ok(response)
+    document = _parse_json(response.body)
     if not isinstance(document, list) or not document:
         raise CallFailed(CallOutcome.GARBAGE, "not a list of products")
-    products = [_checked(item) for item in document]
+    products = [_validate(item) for item in document]
     if len({product.id for product in products}) < len(products):
         raise CallFailed(CallOutcome.GARBAGE, "a product is listed twice")
     return products
 
 
-def _require_ok(answer: Answer) -> None:
-    detail = f"status {answer.status}"
-    match answer.status:
+def _require_ok(response: CatalogResponse) -> None:
+    match response.status:
         case HTTPStatus.OK:
             return
         case HTTPStatus.TOO_MANY_REQUESTS:
@@ -87,22 +86,22 @@ def _require_ok(answer: Answer) -> None:
             outcome = CallOutcome.SERVER_ERROR
         case _:
             outcome = CallOutcome.UNEXPECTED_STATUS
-    raise CallFailed(outcome, detail, retry_after=answer.retry_after)
+    raise CallFailed(outcome, f"status {response.status}", retry_after=response.retry_after)
 
 
-def _parse(body: bytes) -> Any:
+def _parse_json(body: bytes) -> Any:
     try:
-        # Decoded strictly first: given bytes, `json` guesses the encoding and lets surrogates by.
-        return json.loads(body.decode(), parse_float=Decimal, parse_constant=_refuse)
+        # Decoded first: given bytes, `json` guesses the encoding and accepts surrogates.
+        return json.loads(body.decode(), parse_float=Decimal, parse_constant=_reject_constant)
     except (ValueError, ArithmeticError, RecursionError) as error:
-        raise CallFailed(CallOutcome.GARBAGE, "not JSON") from error
+        raise CallFailed(CallOutcome.GARBAGE, "invalid JSON") from error
 
 
-def _refuse(_constant: str) -> NoReturn:
+def _reject_constant(_constant: str) -> NoReturn:
     raise ValueError("NaN and Infinity are not JSON (RFC 8259, section 6)")
 
 
-def _checked(document: object) -> Product:
+def _validate(document: object) -> Product:
     try:
         return _Product.model_validate(document).to_entity()
     except ValidationError as error:
@@ -120,31 +119,31 @@ def _number(value: object) -> Decimal:
 
 
 def _two_places(value: Decimal) -> Decimal:
-    # The sign goes with abs(): minus zero has one, and nothing negative gets here.
+    # The value is not negative here; abs() removes the sign of minus zero.
     return abs(value).quantize(_CENT, rounding=ROUND_HALF_UP)
 
 
 def _storable(text: str) -> str:
-    # PostgreSQL has no U+0000 in a text; UTF-8 has no surrogates.
+    # PostgreSQL cannot store U+0000, and UTF-8 cannot encode surrogates.
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("not a text")
+        raise ValueError("contains characters that cannot be stored")
     return text
 
 
 def _trimmed(text: str) -> str:
     trimmed = text.strip()
     if not trimmed:
-        raise ValueError("nothing to read")
+        raise ValueError("blank")
     return trimmed
 
 
-def _web_address(text: str) -> str:
+def _http_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("not an address on the web")
-    # Surrogates and U+0000 are not printable either.
+        raise ValueError("not an http or https URL")
+    # This also excludes surrogates and U+0000, which are not printable.
     if not text.isprintable() or " " in text:
-        raise ValueError("an address has no spaces or control characters")
+        raise ValueError("a URL has no spaces or control characters")
     return text
 
 
@@ -162,7 +161,7 @@ _Label = Annotated[str, AfterValidator(_storable), AfterValidator(_trimmed)]
 _Title = Annotated[_Label, StringConstraints(max_length=500)]
 _Category = Annotated[_Label, StringConstraints(max_length=100)]
 _Description = Annotated[str, StringConstraints(max_length=10_000), AfterValidator(_storable)]
-_Image = Annotated[str, StringConstraints(max_length=2_048), AfterValidator(_web_address)]
+_Image = Annotated[str, StringConstraints(max_length=2_048), AfterValidator(_http_url)]
 
 
 class _Rating(BaseModel):
@@ -176,7 +175,7 @@ class _Rating(BaseModel):
 
 
 class _Product(BaseModel):
-    """The agreed form of a product; members we do not know are let pass."""
+    """A product in the format of the catalog; unknown members are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, hide_input_in_errors=True)
 

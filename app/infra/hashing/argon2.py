@@ -1,11 +1,11 @@
 """
-Argon2id (RFC 9106), computed where it is called.
+Argon2id (RFC 9106), computed in the calling thread.
 
-Somebody who measures answers must not learn which e-mail addresses have accounts, so each
-verification costs the work of one hash by the parameters of today: also for nobody, for a stored
-hash that cannot be read, and for one that was made with cheaper parameters, which is topped up.
-Only a hash that costs more than today's shows, until its owner signs in and it is made anew: raise
-the parameters, do not lower them.
+Response times must not reveal which e-mail addresses have accounts. Each verification therefore
+costs as much as one hash with the current parameters: also without an account, for a malformed
+hash, and for a hash with cheaper parameters, which is topped up. Only a hash that is more
+expensive than the current parameters takes longer, until its owner signs in and it is replaced:
+raise the parameters, do not lower them.
 """
 
 import secrets
@@ -16,15 +16,15 @@ from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
 from argon2.low_level import ARGON2_VERSION, Type, error_to_str, hash_secret, verify_secret
 
 _EXHAUSTED = {error_to_str(-22), error_to_str(-33)}
-"""What the library says when there is no memory, or no thread for a lane (argon2.h)."""
+"""The library's messages when it cannot allocate memory or start a thread (argon2.h)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Argon2Parameters:
     """
-    What a hash costs; the defaults are those of OWASP's Password Storage Cheat Sheet.
+    The cost of a hash; the defaults are those of OWASP's Password Storage Cheat Sheet.
 
-    `memory_kib` is filled `passes` times by `lanes` in parallel; salt and tag are in bytes.
+    `lanes` threads fill `memory_kib` of memory `passes` times. Salt and tag are in bytes.
     """
 
     memory_kib: int = 19 * 1024
@@ -33,30 +33,26 @@ class Argon2Parameters:
     salt_bytes: int = 16
     tag_bytes: int = 32
 
-    @property
-    def _encoded(self) -> Parameters:
-        return Parameters(
-            type=Type.ID,
-            version=ARGON2_VERSION,
-            salt_len=self.salt_bytes,
-            hash_len=self.tag_bytes,
-            time_cost=self.passes,
-            memory_cost=self.memory_kib,
-            parallelism=self.lanes,
-        )
-
-    def made(self, hashed: str) -> bool:
-        """Whether a hash was made with these; one that cannot be read was not."""
+    def produced(self, hashed: str) -> bool:
+        """Return whether a hash was made with these parameters; False if it is malformed."""
         try:
-            return extract_parameters(hashed) == self._encoded
+            return extract_parameters(hashed) == Parameters(
+                type=Type.ID,
+                version=ARGON2_VERSION,
+                salt_len=self.salt_bytes,
+                hash_len=self.tag_bytes,
+                time_cost=self.passes,
+                memory_cost=self.memory_kib,
+                parallelism=self.lanes,
+            )
         except InvalidHashError:
             return False
 
     def hash(self, secret: bytes, *, memory_kib: int | None = None) -> str:
         """
-        Hash a secret with a new salt, with less memory if told so.
+        Hash a secret with a new salt, optionally with less memory.
 
-        :raises MemoryError: if the machine has not enough for it
+        :raises MemoryError: if the machine lacks memory or threads
         """
         try:
             encoded = hash_secret(
@@ -75,10 +71,10 @@ class Argon2Parameters:
 
     def verify(self, secret: bytes, hashed: str) -> bool:
         """
-        Compare a secret with a hash, at the price at which that was made.
+        Compare a secret with a hash, at the cost of that hash.
 
-        :raises ValueError: if the hash is malformed; that costs nothing
-        :raises MemoryError: if the machine has not enough for it
+        :raises ValueError: if the hash is malformed; this takes no time
+        :raises MemoryError: if the machine lacks memory or threads
         """
         try:
             return verify_secret(hashed.encode("ascii"), secret, Type.ID)
@@ -90,9 +86,9 @@ class Argon2Parameters:
 
     def matches(self, secret: bytes, hashed: str | None) -> bool | None:
         """
-        Compare a secret with a hash or with nobody's, always at the price of one hash of today.
+        Compare a secret with a hash, always at the cost of one hash with these parameters.
 
-        None for a hash that is malformed.
+        Without a hash the result is False, for a malformed one None.
         """
         if hashed is None:
             self.hash(secret)
@@ -106,15 +102,14 @@ class Argon2Parameters:
         return matches
 
     def _top_up(self, secret: bytes, hashed: str) -> None:
-        """Do the work that the verification of a cheaper hash has spared."""
+        """Do the work that verifying a cheaper hash has saved."""
         done = extract_parameters(hashed)
-        spared_kib = self.memory_kib - done.memory_cost * done.time_cost // self.passes
-        # Argon2 needs 8 KiB a lane (RFC 9106, section 3.1); less than that cannot be measured.
-        if spared_kib >= 8 * self.lanes:
-            self.hash(secret, memory_kib=spared_kib)
+        saved_kib = self.memory_kib - done.memory_cost * done.time_cost // self.passes
+        # Argon2 needs 8 KiB per lane (RFC 9106, section 3.1); less than that is not measurable.
+        if saved_kib >= 8 * self.lanes:
+            self.hash(secret, memory_kib=saved_kib)
 
 
 def _raise_if_exhausted(error: Argon2Error) -> None:
-    """Tell a machine that has nothing left from a hash that is wrong."""
     if str(error) in _EXHAUSTED:
         raise MemoryError from error

@@ -1,8 +1,6 @@
-"""Passwords hashed with Argon2id, in a process of its own."""
+"""Passwords hashed with Argon2id."""
 
 import logging
-from types import TracebackType
-from typing import Self
 
 from typing_extensions import override
 
@@ -15,21 +13,13 @@ logger = logging.getLogger(__name__)
 
 
 class ArgonPasswordHasher(PasswordHasher):
-    """Hashes with Argon2id by an executor of its own, closed with the hasher."""
+    """Hash with Argon2id in an executor."""
 
     def __init__(
-        self,
-        *,
-        parameters: Argon2Parameters | None = None,
-        executor: HashingExecutor | None = None,
+        self, executor: HashingExecutor, *, parameters: Argon2Parameters | None = None
     ) -> None:
+        self._executor = executor
         self._parameters = Argon2Parameters() if parameters is None else parameters
-        self._executor = HashingExecutor() if executor is None else executor
-
-    @property
-    def queue_depth(self) -> int:
-        """How many passwords wait for their turn."""
-        return self._executor.queue_depth
 
     @override
     async def hash(self, password: Password) -> PasswordHash:
@@ -39,25 +29,10 @@ class ArgonPasswordHasher(PasswordHasher):
     async def verify(self, password: Password, hashed: PasswordHash | None) -> bool:
         matches = await self._executor.matches(self._parameters, password, hashed)
         if matches is None:
-            # Here and not where it was found, which knows nothing of the request.
+            # Logged here, where log lines carry the ID of the request.
             logger.error("A stored password hash cannot be read")
         return matches is True
 
     @override
     def outdated(self, hashed: PasswordHash) -> bool:
-        return not self._parameters.made(hashed)
-
-    async def aclose(self) -> None:
-        """Refuse new work, finish what was admitted and end the process."""
-        await self._executor.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
+        return not self._parameters.produced(hashed)

@@ -1,11 +1,10 @@
 """
-The process that hashes passwords: `python -m app.infra.hashing.process THREADS`.
+The hashing process: `python -m app.infra.hashing.process THREADS`.
 
-Tasks come in by stdin and outcomes go out by stdout, one JSON object a line, told apart by their
-`number`. It ends when stdin does: however the server ends, it is not outlived.
+It reads tasks from stdin and writes results to stdout, one JSON object per line, matched by `id`.
+It ends at the end of its stdin, so it never outlives the server, however that ends.
 
-It gives way to everybody else on the machine. Hashing takes tens of milliseconds at best; those
-who do not sign in wait for tenths of one.
+It runs at low priority: hashing takes tens of milliseconds, all other requests a fraction of one.
 """
 
 import ctypes
@@ -22,52 +21,52 @@ from typing import Any
 from app.infra.hashing.argon2 import Argon2Parameters
 
 NICENESS = 10
-"""A tenth of the share of those who are not nice, where there is not enough for all (sched(7))."""
+"""On busy cores this gets a tenth of the share of a process with niceness 0 (sched(7))."""
 
 _M_ARENA_MAX = -8
 
-_writing = Lock()
+_output_lock = Lock()
 
 
 def main(threads: int) -> None:
-    """Do what is asked for, as many tasks at a time as there are threads."""
-    # The server decides when this ends, also when somebody tells all processes to stop.
+    """Run tasks until stdin ends, as many at once as there are threads."""
+    # Only the server stops this process, even if a signal is sent to all processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _close_what_was_inherited()
-    _give_way()
-    _keep_memory_in_one_place()
+    _close_inherited_files()
+    _lower_priority()
+    _use_one_arena()
     with ThreadPoolExecutor(threads) as executor:
         for line in sys.stdin.buffer:
-            # Read here: a line that cannot be read ends the process, and is not just forgotten.
-            executor.submit(_answer, **json.loads(line))
+            # Parsed here, because an invalid line must end the process.
+            executor.submit(_execute, **json.loads(line))
 
 
-def _answer(*, number: int, **task: Any) -> None:
+def _execute(*, id: int, **task: Any) -> None:
     try:
-        outcome = {"number": number, "outcome": _perform(**task)}
-    except Exception as error:  # noqa: BLE001 - told to whoever asked, without the text, which may quote
-        outcome = {"number": number, "error": type(error).__name__}
-    with _writing, suppress(BrokenPipeError):
-        sys.stdout.buffer.write(json.dumps(outcome).encode() + b"\n")
+        response = {"id": id, "result": _run(**task)}
+    except Exception as error:  # noqa: BLE001 - sent to the server, without the message: it may quote
+        response = {"id": id, "error": type(error).__name__}
+    with _output_lock, suppress(BrokenPipeError):
+        sys.stdout.buffer.write(json.dumps(response).encode() + b"\n")
         sys.stdout.buffer.flush()
 
 
-def _perform(*, task: str, parameters: Any = None, password: str = "", hashed: Any = None) -> Any:
-    if task == "rest":
-        return _give_back_memory()
-    # A lone surrogate has no UTF-8, but is a character somebody may send: never an error here.
+def _run(*, task: str, parameters: Any = None, password: str = "", hashed: Any = None) -> Any:
+    if task == "release_memory":
+        return _release_memory()
+    # Clients may send a lone surrogate, which has no strict UTF-8 encoding.
     secret = password.encode("utf-8", "surrogatepass")
     argon2 = Argon2Parameters(**parameters)
     return argon2.hash(secret) if task == "hash" else argon2.matches(secret, hashed)
 
 
-def _close_what_was_inherited() -> None:
+def _close_inherited_files() -> None:
     """
-    Let go of all files but the three that are ours.
+    Close all files except stdin, stdout and stderr.
 
-    uvloop closes none that may be handed down. Whoever waits for one of them to be closed, as we
-    wait for our stdin, would wait for us as well.
+    uvloop leaves inheritable files open. While this process has a copy of one, its other side
+    never sees the end of it, just as this process waits for the end of its stdin.
     """
     with suppress(OSError):
         for each in list(Path("/dev/fd").iterdir()):
@@ -76,26 +75,26 @@ def _close_what_was_inherited() -> None:
                     os.close(int(each.name))
 
 
-def _give_way() -> None:
+def _lower_priority() -> None:
     with suppress(OSError):
         os.nice(NICENESS)
-    # Linux may share cores out between sessions first, and then within each.
+    # With autogroups, Linux distributes the cores among sessions first, and then within each.
     with suppress(OSError):
         Path("/proc/self/autogroup").write_text(str(NICENESS), encoding="ascii")
 
 
-def _keep_memory_in_one_place() -> None:
-    """Have what threads allocate in one arena: of others glibc gives nothing back (mallopt(3))."""
+def _use_one_arena() -> None:
+    """Allocate in a single arena: glibc releases no memory of the others (mallopt(3))."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
-def _give_back_memory() -> None:
+def _release_memory() -> None:
     """
-    Return to the system what hashing took, some 20 MiB a thread (malloc_trim(3)).
+    Return freed memory to the system, about 20 MiB per thread (malloc_trim(3)).
 
-    glibc keeps what is freed for the next time, which is right while passwords come and wrong
-    after that; other libraries have no such functions.
+    glibc keeps freed memory for reuse, which is useful only while passwords keep coming. Other C
+    libraries lack these functions.
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""API keys, made from random bits."""
+"""Generation of API keys."""
 
 import secrets
 
@@ -6,5 +6,5 @@ from app.domain.access import ApiKeyId, PresentedApiKey
 
 
 def new_api_key() -> PresentedApiKey:
-    """Make a key with an id of 48 and a secret of 256 random bits; it is shown once."""
+    """Generate a key with an ID of 48 random bits and a secret of 256."""
     return PresentedApiKey(id=ApiKeyId(secrets.token_hex(6)), secret=secrets.token_hex(32))

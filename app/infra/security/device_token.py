@@ -1,4 +1,4 @@
-"""Proofs that somebody signed in from a device before."""
+"""Tokens that identify a device on which a customer has signed in before."""
 
 import hmac
 import re
@@ -17,18 +17,14 @@ _TOKEN = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{64})", re.ASCII)
 
 class HmacDeviceTokens(DeviceTokens):
     """
-    A random name and its HMAC-SHA256 together with the address; nothing is stored.
+    Issue a random name with the HMAC-SHA256 of name and address; nothing is stored.
 
-    The keys are derived from those that sign access tokens and rotate with them, with a label of
-    their own (RFC 5869, section 2.3). A proof from before a rotation is good as long as its key is
-    among them.
+    The keys are derived from the signing keys and rotate with them: a token is valid as long as
+    the key it was issued with is one of them.
     """
 
     def __init__(self, *, keys: SigningKeys) -> None:
-        self._keys = [
-            hmac.digest(secret, b"favorites known device v1\x01", "sha256")
-            for secret in keys.values()
-        ]
+        self._keys = keys.derive(b"favorites known device v1")
 
     @override
     def issue(self, email: Email) -> str:
@@ -41,11 +37,11 @@ class HmacDeviceTokens(DeviceTokens):
         if match is None:
             return None
         name, tag = match.groups()
-        known = any(hmac.compare_digest(_tag(key, name, email), tag) for key in self._keys)
-        return name if known else None
+        valid = any(hmac.compare_digest(_tag(key, name, email), tag) for key in self._keys)
+        return name if valid else None
 
 
 def _tag(key: bytes, name: str, email: Email) -> str:
-    # The name has a fixed length, so that no other pair yields the same text.
+    # The name has a fixed length, so the concatenation is unambiguous.
     text = (name + email.key).encode("utf-8", "surrogatepass")
     return hmac.digest(key, text, "sha256").hex()

@@ -1,7 +1,8 @@
-"""The secrets that sign tokens, several at a time for rotation."""
+"""The secrets that sign access tokens; more than one during a rotation."""
 
+import hmac
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from jwt import InvalidKeyError
 from jwt.algorithms import HMACAlgorithm
@@ -13,28 +14,28 @@ _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 class SigningKeys(Mapping[str, bytes]):
     """
-    Secrets by key id: the first signs, all verify.
+    Secrets by key ID: the first one signs, all verify.
 
-    To rotate without refusing anybody: add the new key last, everywhere; then put it first,
-    everywhere; and take the old one out when the last token it signed has expired.
+    To rotate without rejecting valid tokens: append the new key on all machines, then move it to
+    the front on all machines, and remove the old key when the last token it signed has expired.
     """
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         """
-        Check the keys.
+        Validate the keys.
 
-        :raises ValueError: if there is none, an id is not 1 to 64 letters, digits, `.`, `_` or
-            `-`, or a secret has less than the 32 bytes of RFC 7518, section 3.2, or is itself a
-            public key or a JSON Web Key
+        :raises ValueError: if there is no key, an ID is not 1 to 64 letters, digits, `.`, `_` or
+            `-`, or a secret has fewer than the 32 bytes of RFC 7518, section 3.2, or is a public
+            key or a JSON Web Key
         """
         if not keys:
             raise ValueError("At least one signing key is needed")
         for key_id, secret in keys.items():
             if _KEY_ID.fullmatch(key_id) is None:
-                raise ValueError("A key id is 1 to 64 letters, digits, '.', '_' or '-'")
+                raise ValueError("A key ID has 1 to 64 letters, digits, '.', '_' or '-'")
             if len(secret) < SECRET_MIN_BYTES:
                 raise ValueError(
-                    f"The secret of signing key {key_id} has less than {SECRET_MIN_BYTES} bytes"
+                    f"The secret of signing key {key_id} has fewer than {SECRET_MIN_BYTES} bytes"
                 )
             try:
                 HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
@@ -44,8 +45,17 @@ class SigningKeys(Mapping[str, bytes]):
 
     @property
     def signer(self) -> tuple[str, bytes]:
-        """The id and the secret that sign now."""
+        """The ID and the secret of the key that signs."""
         return next(iter(self._keys.items()))
+
+    def derive(self, label: bytes) -> Sequence[bytes]:
+        """
+        Derive one key for another purpose from each secret, the signing key's first.
+
+        This is HKDF-Expand (RFC 5869, section 2.3): keys with different labels reveal nothing
+        about each other.
+        """
+        return [hmac.digest(secret, label + b"\x01", "sha256") for secret in self._keys.values()]
 
     @override
     def __getitem__(self, key_id: str) -> bytes:

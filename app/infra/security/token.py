@@ -1,9 +1,10 @@
 """
-Access tokens: JSON Web Tokens after RFC 9068, signed with HMAC-SHA256.
+Access tokens: JSON Web Tokens as in RFC 9068, signed with HMAC-SHA256.
 
-What a token says is believed only when it is exactly what we would have written ourselves: the
-header is compared and not interpreted, the claims are ours and no others, each of its one type.
-PyJWT encodes and signs; it never looks at a clock and never sees a claim.
+Only tokens in exactly the form that this service issues are accepted: the header is compared
+instead of interpreted, and the set of claims, their types and their values are validated here.
+PyJWT encodes and signs. Its own validation is not used: it has its own clock, accepts other
+headers, and ignores unknown claims.
 """
 
 import json
@@ -30,10 +31,10 @@ ALGORITHM = "HS256"
 TYPE = "at+jwt"
 TOKEN_MAX = 4096
 LEEWAY = timedelta(seconds=5)
-KNOWN_MAX = 16_384
-"""Of so many tokens, at the most, is remembered what they say; each takes half a kilobyte."""
+CACHE_MAX = 16_384
+"""Maximum number of verified tokens in memory, half a kilobyte each."""
 
-# Three parts in base64url without padding (RFC 7515, section 3.1), the last a SHA-256.
+# Three parts in base64url without padding (RFC 7515, section 3.1), the last one a SHA-256.
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}", re.ASCII)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _SERVICE = re.compile(r"key:([a-z0-9]{1,32})", re.ASCII)
@@ -42,12 +43,20 @@ _CUSTOMER_CLAIMS = _COMMON_CLAIMS | {"sid", "role"}
 _SERVICE_CLAIMS = _COMMON_CLAIMS | {"scope"}
 
 
+class _Verified(NamedTuple):
+    """The content of a verified token; times are seconds since 1970."""
+
+    principal: Principal
+    issued_at: int
+    expires_at: int
+
+
 class JwtTokenIssuer(TokenIssuer):
     """
-    Signs tokens for customers (`sub`, `sid`, `role`) and for services (`sub` = `key:<id>`,
-    `scope`).
+    Sign and verify tokens of customers (`sub`, `sid`, `role`) and of services (`sub` is
+    `key:<id>`, `scope`).
 
-    `service_ttl` is at most `ttl`, and equal to it unless given.
+    `service_ttl` is at most `ttl`, which is its default.
     """
 
     def __init__(
@@ -61,10 +70,10 @@ class JwtTokenIssuer(TokenIssuer):
         new_id: NewId = uuid4,
     ) -> None:
         """
-        Hold what all tokens have in common.
+        Create an issuer.
 
-        :raises ValueError: if tokens would not live for at least one second, or those of services
-            longer than those of customers
+        :raises ValueError: if a lifetime is less than a second, or that of services is longer than
+            that of customers
         """
         self._keys = keys
         self._issuer = issuer
@@ -74,11 +83,11 @@ class JwtTokenIssuer(TokenIssuer):
         self._new_id = new_id
         self._jws = PyJWS(algorithms=[ALGORITHM], options={"enforce_minimum_key_length": True})
         self._hmac = self._jws.get_algorithm_by_name(ALGORITHM)
-        self._known: dict[bytes, _Content] = {}
-        # The headers as we write them: those need not be read to know them.
+        self._cache: dict[bytes, _Verified] = {}
+        # Headers in the form in which they are issued need not be parsed.
         self._secrets = {self._sign(b"", id_).partition(".")[0]: keys[id_] for id_ in keys}
         if not timedelta(seconds=1) <= self._service_ttl <= ttl:
-            raise ValueError("Tokens live for a second or more, those of services no longer")
+            raise ValueError("Tokens live for at least a second, those of services no longer")
 
     @override
     def issue(self, principal: Principal, *, now: datetime) -> AccessToken:
@@ -117,23 +126,23 @@ class JwtTokenIssuer(TokenIssuer):
 
     @override
     def verify(self, token: str, *, now: datetime) -> Principal:
-        # Known by its hash, which is a tenth as long.
+        # The hash is a tenth of the token's length.
         digest = sha256(token.encode(errors="replace")).digest()
-        known = self._known.get(digest)
-        if known is None:
-            known = self._read(token)
-            if len(self._known) >= KNOWN_MAX:
-                self._known.clear()
-            self._known[digest] = known
-        # What a token says never changes; whether it is time for it, each time.
-        if known.issued_at > (now + LEEWAY).timestamp():
-            raise InvalidToken("The access token comes from the future")
-        if known.expires_at <= now.timestamp():
+        verified = self._cache.get(digest)
+        if verified is None:
+            verified = self._verify(token)
+            if len(self._cache) >= CACHE_MAX:
+                self._cache.clear()
+            self._cache[digest] = verified
+        # The content of a token never changes; only the time is checked on each use.
+        if verified.issued_at > (now + LEEWAY).timestamp():
+            raise InvalidToken("The access token was issued in the future")
+        if verified.expires_at <= now.timestamp():
             raise InvalidToken("The access token has expired")
-        return known.principal
+        return verified.principal
 
-    def _read(self, token: str) -> "_Content":
-        claims = self._claims(token)
+    def _verify(self, token: str) -> _Verified:
+        claims = self._signed_claims(token)
         names = frozenset(claims)
         if names == _CUSTOMER_CLAIMS:
             self._check_common(claims, ttl=self._ttl)
@@ -148,31 +157,31 @@ class JwtTokenIssuer(TokenIssuer):
                 key_id=_key_id(claims["sub"]), scopes=_scopes(claims["scope"])
             )
         else:
-            raise InvalidToken("The claims are not those of an access token")
-        return _Content(principal, claims["iat"], claims["exp"])
+            raise InvalidToken("The access token has missing or unknown claims")
+        return _Verified(principal, claims["iat"], claims["exp"])
 
-    def _claims(self, token: str) -> Mapping[str, Any]:
-        """Return the claims of a token that one of our keys has signed."""
+    def _signed_claims(self, token: str) -> Mapping[str, Any]:
+        """Return the claims of a token with a valid signature."""
         if len(token) > TOKEN_MAX or _COMPACT.fullmatch(token) is None:
             raise InvalidToken("This is not an access token")
         signed, _, signature = token.rpartition(".")
         header, _, payload = signed.partition(".")
-        secret = self._secrets.get(header) or self._keys[self._key_id(header)]
-        # Not the decoded ones: base64 would tolerate other last characters.
+        secret = self._secrets.get(header) or self._keys[self._parse_key_id(header)]
+        # Compared in base64, because different last characters can decode to the same bytes.
         expected = base64url_encode(self._hmac.sign(signed.encode(), secret))
         if not compare_digest(expected, signature.encode()):
-            raise InvalidToken("The access token is not signed by us")
+            raise InvalidToken("The signature of the access token is not valid")
         try:
             claims = json.loads(base64url_decode(payload))
-        # No base64, no JSON, no UTF-8, absurdly long numbers; and absurdly deep nesting.
+        # ValueError: invalid base64, UTF-8 or JSON, or a number that is too long.
         except (ValueError, RecursionError) as error:
             raise InvalidToken("The access token is malformed") from error
         if not isinstance(claims, dict):
-            raise InvalidToken("The claims are not those of an access token")
+            raise InvalidToken("The access token has missing or unknown claims")
         return claims
 
-    def _key_id(self, encoded: str) -> str:
-        """Return the key that a header names which says what ours do in other letters."""
+    def _parse_key_id(self, encoded: str) -> str:
+        """Return the key ID of a header that has our members in another notation."""
         try:
             header = json.loads(base64url_decode(encoded))
             for key_id in self._keys:
@@ -180,26 +189,18 @@ class JwtTokenIssuer(TokenIssuer):
                     return key_id
         except (ValueError, RecursionError):
             pass
-        raise InvalidToken("The header is not that of an access token")
+        raise InvalidToken("The header of the access token is not valid")
 
     def _check_common(self, claims: Mapping[str, Any], *, ttl: timedelta) -> None:
         if claims["iss"] != self._issuer or claims["aud"] != self._audience:
-            raise InvalidToken("The access token was issued by or for somebody else")
+            raise InvalidToken("The access token has another issuer or audience")
         _uuid(claims["jti"])
         issued_at, expires_at = claims["iat"], claims["exp"]
-        # Not isinstance: a bool is an int.
+        # Not isinstance: bool is a subclass of int.
         if type(issued_at) is not int or type(expires_at) is not int:
             raise InvalidToken("The times of the access token are not whole seconds")
         if not 0 < expires_at - issued_at <= _seconds(ttl):
-            raise InvalidToken("The access token claims a life that we do not grant")
-
-
-class _Content(NamedTuple):
-    """What a token of ours says; times are seconds since the epoch."""
-
-    principal: Principal
-    issued_at: int
-    expires_at: int
+            raise InvalidToken("The lifetime of the access token is not valid")
 
 
 def _seconds(ttl: timedelta) -> int:
@@ -207,16 +208,16 @@ def _seconds(ttl: timedelta) -> int:
 
 
 def _uuid(claim: object) -> UUID:
-    """Parse an id as we write it: other spellings of the same UUID are not ours."""
+    """Parse an ID in the notation in which it is issued."""
     if isinstance(claim, str) and _UUID.fullmatch(claim) is not None:
         return UUID(claim)
-    raise InvalidToken("The access token names a thing by what is not its id")
+    raise InvalidToken("The access token contains an invalid ID")
 
 
 def _key_id(claim: object) -> ApiKeyId:
     if isinstance(claim, str) and (match := _SERVICE.fullmatch(claim)) is not None:
         return ApiKeyId(match[1])
-    raise InvalidToken("The access token names no API key")
+    raise InvalidToken("The access token contains an invalid API key ID")
 
 
 def _role(claim: object) -> Role:
@@ -225,14 +226,14 @@ def _role(claim: object) -> Role:
             return Role(claim)
     except ValueError:
         pass
-    raise InvalidToken("The access token names an unknown role")
+    raise InvalidToken("The access token contains an unknown role")
 
 
 def _scopes(claim: object) -> frozenset[Scope]:
-    """Parse scopes separated by one space each (RFC 6749, section 3.3); none are an empty text."""
+    """Parse scopes separated by single spaces (RFC 6749, section 3.3); none are an empty text."""
     try:
         if isinstance(claim, str):
             return frozenset(Scope(name) for name in claim.split(" ")) if claim else frozenset()
     except ValueError:
         pass
-    raise InvalidToken("The access token names an unknown scope")
+    raise InvalidToken("The access token contains an unknown scope")

@@ -1,4 +1,4 @@
-"""The circuit breaker, by examples and as a state machine."""
+"""The circuit breaker: examples, and a state machine of random calls."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -21,7 +21,7 @@ OPTIONS = CatalogOptions(
 
 
 class _Circuit:
-    """A breaker with what tests do to it."""
+    """A breaker with manual time and recorded changes."""
 
     def __init__(self) -> None:
         self.time = ManualTime()
@@ -63,14 +63,14 @@ class TestCircuitBreaker:
         circuit.fail()
         assert circuit.changes == [BreakerState.OPEN]
 
-    def test_forgets_what_left_the_window(self) -> None:
+    def test_ignores_calls_before_the_window(self) -> None:
         circuit = _Circuit()
         circuit.fail(times=3)
         circuit.time.now += OPTIONS.breaker_window_s + 1
         circuit.fail(times=3)
         assert circuit.breaker.state is BreakerState.CLOSED
 
-    def test_says_when_the_next_call_is_let_through(self) -> None:
+    def test_reports_when_the_next_call_is_allowed(self) -> None:
         circuit = _Circuit()
         circuit.open()
         circuit.time.now += 2
@@ -79,13 +79,13 @@ class TestCircuitBreaker:
         assert refusal.value.retry_after == timedelta(seconds=3)
 
     @pytest.mark.parametrize("error", [BulkheadFull("full"), KeyboardInterrupt(), ValueError()])
-    def test_learns_nothing_from_other_ends(self, error: BaseException) -> None:
+    def test_ignores_other_exceptions(self, error: BaseException) -> None:
         circuit = _Circuit()
         for _ in range(20):
             _end(circuit.breaker.guard(), error)
         assert circuit.breaker.state is BreakerState.CLOSED
 
-    def test_lets_one_probe_through_and_closes_by_its_success(self) -> None:
+    def test_allows_one_probe_and_closes_after_its_success(self) -> None:
         circuit = _Circuit()
         circuit.open()
         circuit.time.now += OPTIONS.breaker_open_s
@@ -99,7 +99,7 @@ class TestCircuitBreaker:
             BreakerState.CLOSED,
         ]
 
-    def test_opens_again_for_as_long_by_a_failed_probe(self) -> None:
+    def test_opens_again_for_the_full_time_after_a_failed_probe(self) -> None:
         circuit = _Circuit()
         circuit.open()
         circuit.time.now += OPTIONS.breaker_open_s
@@ -108,7 +108,7 @@ class TestCircuitBreaker:
         with pytest.raises(CircuitOpen), circuit.breaker.guard():
             pass
 
-    def test_gives_the_probe_of_who_gave_up_to_the_next(self) -> None:
+    def test_allows_another_probe_after_a_canceled_one(self) -> None:
         circuit = _Circuit()
         circuit.open()
         circuit.time.now += OPTIONS.breaker_open_s
@@ -116,7 +116,7 @@ class TestCircuitBreaker:
         circuit.succeed()
         assert circuit.changes[1:] == [BreakerState.HALF_OPEN, BreakerState.CLOSED]
 
-    def test_ignores_calls_that_began_in_another_state(self) -> None:
+    def test_ignores_calls_that_started_in_another_state(self) -> None:
         circuit = _Circuit()
         early_success, early_failure = circuit.breaker.guard(), circuit.breaker.guard()
         early_success.__enter__()
@@ -132,7 +132,7 @@ class TestCircuitBreaker:
 
 
 class BreakerMachine(RuleBasedStateMachine):
-    """Any order of calls that begin, end and are given up, and of time that passes."""
+    """Any sequence of calls that start, end or are canceled, and of time that passes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class BreakerMachine(RuleBasedStateMachine):
         self.opened_at = 0.0
 
     @property
-    def era(self) -> int:
+    def generation(self) -> int:
         return len(self.circuit.changes)
 
     @property
@@ -155,7 +155,7 @@ class BreakerMachine(RuleBasedStateMachine):
     @rule()
     def begin(self) -> None:
         before, open_until = self.state, self.opened_at + OPTIONS.breaker_open_s
-        probing = any(era == self.era for _, era in self.calls)
+        probing = any(generation == self.generation for _, generation in self.calls)
         call = self.circuit.breaker.guard()
         try:
             call.__enter__()
@@ -167,13 +167,13 @@ class BreakerMachine(RuleBasedStateMachine):
                 assert self.circuit.time.now >= open_until
             if before is BreakerState.HALF_OPEN:
                 assert not probing
-            self.calls.append((call, self.era))
+            self.calls.append((call, self.generation))
 
     @precondition(lambda self: bool(self.calls))
     @rule(data=st.data())
     def succeed(self, data: st.DataObject) -> None:
-        before, era = self.state, self._end(data, None)
-        if before is BreakerState.HALF_OPEN and era:
+        before, is_current = self.state, self._end(data, None)
+        if before is BreakerState.HALF_OPEN and is_current:
             assert self.state is BreakerState.CLOSED
         else:
             assert self.state is before
@@ -181,23 +181,23 @@ class BreakerMachine(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.calls))
     @rule(data=st.data())
     def fail(self, data: st.DataObject) -> None:
-        before, era = self.state, self._end(data, CallFailed(CallOutcome.GARBAGE))
-        if before is BreakerState.HALF_OPEN and era:
+        before, is_current = self.state, self._end(data, CallFailed(CallOutcome.GARBAGE))
+        if before is BreakerState.HALF_OPEN and is_current:
             assert self.state is BreakerState.OPEN
         if before is not self.state:
             self.opened_at = self.circuit.time.now
 
     @precondition(lambda self: bool(self.calls))
     @rule(data=st.data())
-    def give_up(self, data: st.DataObject) -> None:
+    def cancel(self, data: st.DataObject) -> None:
         before = self.state
         self._end(data, KeyboardInterrupt())
         assert self.state is before
 
     def _end(self, data: st.DataObject, error: BaseException | None) -> bool:
-        """End one of the calls; tell whether it began in the state of now."""
-        call, era = self.calls.pop(data.draw(st.integers(0, len(self.calls) - 1)))
-        is_current = era == self.era
+        """End one of the calls; return whether it started in the current state."""
+        call, generation = self.calls.pop(data.draw(st.integers(0, len(self.calls) - 1)))
+        is_current = generation == self.generation
         if error is None:
             call.__exit__(None, None, None)
         else:
@@ -205,17 +205,17 @@ class BreakerMachine(RuleBasedStateMachine):
         return is_current
 
     @invariant()
-    def at_most_one_probe_is_under_way(self) -> None:
+    def at_most_one_probe_is_running(self) -> None:
         if self.state is BreakerState.HALF_OPEN:
-            assert sum(era == self.era for _, era in self.calls) <= 1
+            assert sum(generation == self.generation for _, generation in self.calls) <= 1
 
     @invariant()
-    def nothing_is_under_way_of_an_open_circuit(self) -> None:
+    def no_call_of_an_open_circuit_is_running(self) -> None:
         if self.state is BreakerState.OPEN:
-            assert not any(era == self.era for _, era in self.calls)
+            assert not any(generation == self.generation for _, generation in self.calls)
 
     @invariant()
-    def every_change_is_one_of_the_four(self) -> None:
+    def every_change_is_valid(self) -> None:
         states = [BreakerState.CLOSED, *self.circuit.changes]
         assert set(pairwise(states)) <= {
             (BreakerState.CLOSED, BreakerState.OPEN),

@@ -13,7 +13,7 @@ def _bulkhead(*, queue_timeout_s: float = 60) -> Bulkhead:
 
 
 async def _settle() -> None:
-    """Let every task come to where it waits."""
+    """Let every task run until it waits."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -29,13 +29,13 @@ class TestBulkhead:
             queued.cancel()
             await asyncio.gather(queued, return_exceptions=True)
 
-    async def test_refuses_who_waited_too_long(self) -> None:
+    async def test_refuses_after_the_queue_timeout(self) -> None:
         bulkhead = _bulkhead(queue_timeout_s=0.01)
         async with bulkhead, bulkhead:
             with pytest.raises(BulkheadFull):
                 await bulkhead.__aenter__()
 
-    async def test_hands_a_free_slot_to_who_waits(self) -> None:
+    async def test_gives_a_free_slot_to_a_waiting_caller(self) -> None:
         bulkhead = _bulkhead()
         async with bulkhead:
             async with bulkhead:
@@ -45,7 +45,7 @@ class TestBulkhead:
             await queued
         await bulkhead.__aexit__(None, None, None)
 
-    async def test_loses_no_slot_to_those_who_give_up(self) -> None:
+    async def test_loses_no_slot_when_callers_are_canceled(self) -> None:
         bulkhead = Bulkhead(slots=2, max_queued=1_000, queue_timeout_s=60)
 
         async def hold() -> None:

@@ -1,4 +1,4 @@
-"""How often, how long and with what the catalog is called."""
+"""Calls of the catalog: requests, retries, deadlines, the circuit, and logs."""
 
 import asyncio
 from datetime import timedelta
@@ -52,7 +52,7 @@ class TestRequest:
             "http://catalog.test/",
         ],
     )
-    async def test_goes_to_the_paths_of_the_catalog(self, base_url: str) -> None:
+    async def test_uses_the_paths_of_the_catalog(self, base_url: str) -> None:
         upstream = Scripted(GOOD, answer(f"[{product_json()}]"))
         catalog = catalog_answered_by(upstream, base_url=base_url)
         await catalog.find(FIVE)
@@ -68,7 +68,7 @@ class TestRequest:
         await catalog_answered_by(upstream, base_url=base_url).find(FIVE)
         assert str(upstream.requests[0].url) == "http://catalog.test/a/b/products/5"
 
-    async def test_says_who_asks_and_what_for(self) -> None:
+    async def test_has_the_headers_of_the_service(self) -> None:
         upstream = Scripted(GOOD)
         await catalog_answered_by(upstream, request_id="abc.1").find(FIVE)
         headers = upstream.requests[0].headers
@@ -77,12 +77,12 @@ class TestRequest:
         assert headers["Accept-Encoding"] == "gzip"
         assert headers["X-Request-ID"] == "abc.1"
 
-    async def test_has_no_id_if_there_is_none(self) -> None:
+    async def test_has_no_request_id_if_there_is_none(self) -> None:
         upstream = Scripted(GOOD)
         await catalog_answered_by(upstream).find(FIVE)
         assert "X-Request-ID" not in upstream.requests[0].headers
 
-    async def test_brings_no_cookie_back(self) -> None:
+    async def test_sends_no_cookies(self) -> None:
         upstream = Scripted(answer(product_json(), headers={"Set-Cookie": "a=b; Path=/"}))
         catalog = catalog_answered_by(upstream)
         await catalog.find(FIVE)
@@ -112,7 +112,7 @@ class TestRetries:
         assert observer.calls == [(Operation.FIND, CallOutcome.FOUND, 2)]
 
     @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-    async def test_follow_what_may_pass(self, status: int) -> None:
+    async def test_follow_transient_statuses(self, status: int) -> None:
         upstream = Scripted(answer(status=status), GOOD)
         assert await catalog_answered_by(upstream).find(FIVE) == make.product(id=5)
 
@@ -127,13 +127,13 @@ class TestRetries:
             answer(product_json(id=6)),
         ],
     )
-    async def test_follow_nothing_else(self, response: httpx2.Response) -> None:
+    async def test_do_not_follow_other_failures(self, response: httpx2.Response) -> None:
         upstream = Scripted(response)
         with pytest.raises(CatalogUnavailable):
             await catalog_answered_by(upstream).find(FIVE)
         assert len(upstream.requests) == 1
 
-    async def test_do_not_follow_what_is_not_there(self) -> None:
+    async def test_do_not_follow_an_absent_product(self) -> None:
         upstream = Scripted(answer("null"))
         assert await catalog_answered_by(upstream).find(FIVE) is None
         assert len(upstream.requests) == 1
@@ -145,7 +145,7 @@ class TestRetries:
         assert len(upstream.requests) == 3
         assert observer.calls == [(Operation.FIND, CallOutcome.SERVER_ERROR, 2)]
 
-    async def test_pause_at_random_for_longer_and_longer(self) -> None:
+    async def test_have_random_exponential_pauses(self) -> None:
         options = CatalogOptions(
             breaker_min_calls=1_000, retry_reserve=1_000, backoff_base_s=0.1, backoff_max_s=0.15
         )
@@ -154,11 +154,11 @@ class TestRetries:
         for _ in range(100):
             with pytest.raises(CatalogUnavailable):
                 await catalog.find(FIVE)
-        first, second = time.naps[::2], time.naps[1::2]
+        first, second = time.pauses[::2], time.pauses[1::2]
         assert 0 <= min(first) < 0.05 < max(first) <= 0.1 < max(second) <= 0.15
-        assert len(set(time.naps)) > 150
+        assert len(set(time.pauses)) > 150
 
-    async def test_are_paid_from_the_budget_in_an_outage(self) -> None:
+    async def test_are_limited_by_the_budget_in_an_outage(self) -> None:
         upstream = Scripted(answer(status=500))
         catalog = catalog_answered_by(upstream)
         for _ in range(1_000):
@@ -166,7 +166,7 @@ class TestRetries:
                 await catalog.find(FIVE)
         assert 1_000 < len(upstream.requests) <= 1_100 + NO_BREAKER.retry_reserve
 
-    async def test_do_not_begin_after_the_deadline(self) -> None:
+    async def test_do_not_start_after_the_deadline(self) -> None:
         time = ManualTime()
         upstream = Scripted(answer(status=500))
 
@@ -178,7 +178,7 @@ class TestRetries:
         with pytest.raises(CatalogUnavailable):
             await catalog_answered_by(slow, time=time, options=options).find(FIVE)
         assert len(upstream.requests) == 1
-        assert time.naps == []
+        assert time.pauses == []
 
 
 class TestRetryAfter:
@@ -186,12 +186,12 @@ class TestRetryAfter:
     @pytest.mark.parametrize(
         "value", ["2", format_datetime(make.NOW + timedelta(seconds=2), usegmt=True)]
     )
-    async def test_is_waited_for_within_the_deadline(self, value: str, status: int) -> None:
+    async def test_extends_the_pause_within_the_deadline(self, value: str, status: int) -> None:
         time = ManualTime()
         upstream = Scripted(_limited(value, status=status), GOOD)
         assert await catalog_answered_by(upstream, time=time).find(FIVE) == make.product(id=5)
-        [nap] = time.naps
-        assert 2 <= nap <= 2 + NO_BREAKER.backoff_base_s
+        [pause] = time.pauses
+        assert 2 <= pause <= 2 + NO_BREAKER.backoff_base_s
 
     @pytest.mark.parametrize(
         ("value", "seconds"),
@@ -205,21 +205,25 @@ class TestRetryAfter:
             (format_datetime(make.NOW + timedelta(days=3_000), usegmt=True), 60),
         ],
     )
-    async def test_is_passed_on_if_it_is_later(self, value: str, seconds: int) -> None:
+    async def test_is_forwarded_if_it_is_after_the_deadline(
+        self, value: str, seconds: int
+    ) -> None:
         time, upstream = ManualTime(), Scripted(_limited(value))
         with pytest.raises(CatalogUnavailable) as outcome:
             await catalog_answered_by(upstream, time=time).find(FIVE)
         assert outcome.value.retry_after == timedelta(seconds=seconds)
         assert len(upstream.requests) == 1
-        assert time.naps == []
+        assert time.pauses == []
 
     @pytest.mark.parametrize("value", [None, "0", "-5", "soon", "Thu, 01 Jan 1970 00:00:00 GMT"])
-    async def test_leaves_the_usual_pause_if_it_says_nothing(self, value: str | None) -> None:
+    async def test_does_not_extend_the_pause_if_it_is_invalid_or_past(
+        self, value: str | None
+    ) -> None:
         time, upstream = ManualTime(), Scripted(_limited(value), GOOD)
         assert await catalog_answered_by(upstream, time=time).find(FIVE) == make.product(id=5)
-        assert time.naps[0] <= NO_BREAKER.backoff_base_s
+        assert time.pauses[0] <= NO_BREAKER.backoff_base_s
 
-    async def test_tells_our_callers_at_least_a_second(self) -> None:
+    async def test_is_at_least_a_second_for_callers(self) -> None:
         with pytest.raises(CatalogUnavailable) as outcome:
             await catalog_answered_by(Scripted(_limited("0"))).find(FIVE)
         assert outcome.value.retry_after == timedelta(seconds=1)
@@ -231,7 +235,7 @@ class TestRetryAfter:
 
 
 class TestDeadline:
-    async def test_ends_a_call_that_hangs(self) -> None:
+    async def test_ends_a_hanging_call(self) -> None:
         options = CatalogOptions(deadline_s=0.05, queue_timeout_s=0.01)
         observer = RecordingObserver()
         catalog = catalog_answered_by(_hang, options=options, observer=observer)
@@ -259,7 +263,7 @@ class TestDeadline:
 class TestOutage:
     options = CatalogOptions(breaker_min_calls=5, breaker_open_s=5, max_tries=1)
 
-    async def test_ends_the_calls_and_recovery_brings_them_back(self) -> None:
+    async def test_stops_calls_until_a_probe_succeeds(self) -> None:
         time, observer = ManualTime(), RecordingObserver()
         upstream = Scripted(*[answer(status=500)] * 6, GOOD)
         catalog = catalog_answered_by(upstream, options=self.options, time=time, observer=observer)
@@ -289,7 +293,7 @@ class TestOutage:
         ]
         assert [outcome for _, outcome, _ in observer.calls].count(CallOutcome.CIRCUIT_OPEN) == 1
 
-    async def test_is_not_what_absent_products_are(self) -> None:
+    async def test_is_not_caused_by_absent_products(self) -> None:
         observer = RecordingObserver()
         upstream = Scripted(answer("null"))
         catalog = catalog_answered_by(upstream, options=self.options, observer=observer)
@@ -298,17 +302,19 @@ class TestOutage:
         assert observer.states == []
 
     @pytest.mark.parametrize(
-        "line", [answer("<html>"), answer(status=429), *TRANSPORT_ERRORS], ids=repr
+        "reply", [answer("<html>"), answer(status=429), *TRANSPORT_ERRORS], ids=repr
     )
-    async def test_is_whatever_is_no_answer(self, line: httpx2.Response | Exception) -> None:
+    async def test_is_caused_by_every_kind_of_failure(
+        self, reply: httpx2.Response | Exception
+    ) -> None:
         observer = RecordingObserver()
-        catalog = catalog_answered_by(Scripted(line), options=self.options, observer=observer)
+        catalog = catalog_answered_by(Scripted(reply), options=self.options, observer=observer)
         for _ in range(5):
             with pytest.raises(CatalogUnavailable):
                 await catalog.find(FIVE)
         assert observer.states == [BreakerState.OPEN]
 
-    async def test_has_one_probe_which_may_be_given_up(self) -> None:
+    async def test_allows_another_probe_after_a_canceled_one(self) -> None:
         time = ManualTime()
         upstream = Scripted(*[answer(status=500)] * 5, GOOD)
         hanging = False
@@ -332,8 +338,8 @@ class TestOutage:
         assert await catalog.find(FIVE) == make.product(id=5)
 
 
-class TestBulkheadOfCalls:
-    async def test_refuses_what_is_over_and_that_is_no_failure(self) -> None:
+class TestBulkhead:
+    async def test_refuses_excess_calls_without_opening_the_circuit(self) -> None:
         options = CatalogOptions(max_concurrent=2, max_queued=3, breaker_min_calls=1)
         observer = RecordingObserver()
         catalog = catalog_answered_by(_hang, options=options, observer=observer)
@@ -349,7 +355,7 @@ class TestBulkheadOfCalls:
 
 
 class TestLog:
-    async def test_names_the_reason_and_never_a_body(self) -> None:
+    async def test_contains_the_reason_and_never_the_body(self) -> None:
         upstream = Scripted(answer(product_json(title="SECRET", price="SECRET")))
         with capture_logs() as logs, pytest.raises(CatalogUnavailable) as outcome:
             await catalog_answered_by(upstream).find(FIVE)
@@ -369,24 +375,52 @@ class TestLog:
             assert "SECRET" not in str(error)
             error = error.__cause__
 
-    async def test_tells_when_the_circuit_opens_once(self) -> None:
-        options = CatalogOptions(breaker_min_calls=3, max_tries=1)
+    async def test_reports_an_open_circuit_once_and_refused_calls_as_information(self) -> None:
+        options = CatalogOptions(breaker_min_calls=2, max_tries=1)
         catalog = catalog_answered_by(Scripted(answer(status=500)), options=options)
         with capture_logs() as logs:
-            for _ in range(10):
+            for _ in range(3):
                 with pytest.raises(CatalogUnavailable):
-                    await catalog.find(FIVE)
-        events = [line["event"] for line in logs if line["log_level"] == "warning"]
-        assert events == [
-            "catalog_call_failed",
-            "catalog_call_failed",
-            "catalog_breaker_changed",
-            "catalog_call_failed",
+                    await catalog.list_all()
+        call = {"operation": "list", "path": "products"}
+        failed = {
+            **call,
+            "event": "catalog_call_failed",
+            "log_level": "warning",
+            "reason": "server_error",
+            "detail": "status 500",
+            "retries": 0,
+        }
+        assert logs == [
+            failed,
+            {"event": "catalog_breaker_changed", "log_level": "warning", "state": "open"},
+            failed,
+            {
+                **call,
+                "event": "catalog_call_refused",
+                "log_level": "info",
+                "reason": "circuit_open",
+                "detail": "",
+            },
         ]
+
+    async def test_reports_every_state_of_the_circuit(self) -> None:
+        options = CatalogOptions(breaker_min_calls=1, max_tries=1)
+        time = ManualTime()
+        catalog = catalog_answered_by(
+            Scripted(answer(status=500), GOOD), options=options, time=time
+        )
+        with capture_logs() as logs:
+            with pytest.raises(CatalogUnavailable):
+                await catalog.find(FIVE)
+            time.now += options.breaker_open_s
+            await catalog.find(FIVE)
+        changes = [line for line in logs if line["event"] == "catalog_breaker_changed"]
+        assert [line["state"] for line in changes] == ["open", "half_open", "closed"]
 
 
 class TestObserver:
-    async def test_is_told_how_long_a_call_took(self) -> None:
+    async def test_gets_the_duration_of_a_call(self) -> None:
         time, observer = ManualTime(), RecordingObserver()
 
         async def slow(_request: httpx2.Request) -> httpx2.Response:
@@ -409,6 +443,6 @@ class TestOptions:
             {"queue_timeout_s": 3},
         ],
     )
-    def test_have_to_make_sense(self, changes: dict[str, Any]) -> None:
-        with pytest.raises(ValueError, match=r"have to be positive|has to end"):
+    def test_must_be_consistent(self, changes: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match=r"must be positive|must be shorter"):
             CatalogOptions(**changes)

@@ -1,4 +1,4 @@
-"""The catalog over real sockets, with a server that means no good."""
+"""The catalog over real sockets, with a faulty or hostile server."""
 
 import asyncio
 import socket
@@ -44,7 +44,7 @@ PATIENT = CatalogOptions(
 GOOD = raw(product_json().encode(), "Connection: close")
 
 
-def _says(*pieces: bytes) -> Conversation:
+def _sends(*pieces: bytes) -> Conversation:
     async def converse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for piece in pieces:
             writer.write(piece)
@@ -87,15 +87,15 @@ async def _outcome(converse: Conversation, options: CatalogOptions = PATIENT) ->
 
 
 class TestNetwork:
-    async def test_brings_a_product(self) -> None:
-        async with _catalog(_says(GOOD), PATIENT) as (catalog, _):
+    async def test_returns_a_product(self) -> None:
+        async with _catalog(_sends(GOOD), PATIENT) as (catalog, _):
             assert await catalog.find(FIVE) == make.product(id=5)
 
-    async def test_brings_an_empty_answer(self) -> None:
-        async with _catalog(_says(raw(b"")), PATIENT) as (catalog, _):
+    async def test_returns_an_empty_response(self) -> None:
+        async with _catalog(_sends(raw(b"")), PATIENT) as (catalog, _):
             assert await catalog.find(FIVE) is None
 
-    async def test_keeps_connections(self) -> None:
+    async def test_reuses_connections(self) -> None:
         async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while True:
                 writer.write(raw(product_json().encode()))
@@ -111,7 +111,7 @@ class TestNetwork:
     async def test_hangs(self) -> None:
         assert await _outcome(_hang, HASTY) is CallOutcome.TIMEOUT
 
-    async def test_drips(self) -> None:
+    async def test_sends_byte_by_byte(self) -> None:
         assert await _outcome(_drip, HASTY) is CallOutcome.TIMEOUT
 
     async def test_resets(self) -> None:
@@ -119,7 +119,7 @@ class TestNetwork:
 
     async def test_refuses(self) -> None:
         with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))  # taken, but nobody listens
+            sock.bind(("127.0.0.1", 0))  # bound, but not listening
             port = sock.getsockname()[1]
             observer = RecordingObserver()
             async with create_client(f"http://127.0.0.1:{port}", PATIENT) as client:
@@ -147,21 +147,21 @@ class TestNetwork:
         ],
         ids=lambda answer: repr(answer[:60]),
     )
-    async def test_is_cut_off_or_speaks_no_http(self, answer: bytes) -> None:
-        assert await _outcome(_says(answer)) is CallOutcome.TRANSPORT
+    async def test_sends_truncated_or_invalid_http(self, answer: bytes) -> None:
+        assert await _outcome(_sends(answer)) is CallOutcome.TRANSPORT
 
     @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary Redirect"])
     async def test_redirects(self, status: str) -> None:
-        async with served(_says(GOOD)) as elsewhere:
+        async with served(_sends(GOOD)) as elsewhere:
             answer = raw(b"", f"Location: {elsewhere.url}/products/5", status=status)
-            assert await _outcome(_says(answer)) is CallOutcome.UNEXPECTED_STATUS
+            assert await _outcome(_sends(answer)) is CallOutcome.UNEXPECTED_STATUS
             assert elsewhere.requests == 0
 
-    async def test_sends_too_much(self) -> None:
+    async def test_sends_a_body_that_is_too_large(self) -> None:
         body = b" " * (MIB + 1)
-        assert await _outcome(_says(raw(body))) is CallOutcome.TOO_LARGE
+        assert await _outcome(_sends(raw(body))) is CallOutcome.TOO_LARGE
 
-    async def test_sends_too_much_for_ever(self) -> None:
+    async def test_sends_an_endless_body(self) -> None:
         async def converse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
             while True:
@@ -170,29 +170,31 @@ class TestNetwork:
 
         assert await _outcome(converse) is CallOutcome.TOO_LARGE
 
-    async def test_sends_a_bomb(self) -> None:
+    async def test_sends_a_decompression_bomb(self) -> None:
         packer = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
         bomb = [packer.compress(b" " * MIB) for _ in range(200)]
         answer = raw(b"".join([*bomb, packer.flush()]), "Content-Encoding: gzip")
         tracemalloc.start()
         try:
-            assert await _outcome(_says(answer)) is CallOutcome.TOO_LARGE
+            assert await _outcome(_sends(answer)) is CallOutcome.TOO_LARGE
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
         assert peak < 8 * MIB
 
-    async def test_has_a_proxy_in_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_ignores_a_proxy_in_the_environment(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         async with served(_hang) as proxy:
             for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
                 monkeypatch.setenv(name, proxy.url)
-            async with _catalog(_says(GOOD), PATIENT) as (catalog, _):
+            async with _catalog(_sends(GOOD), PATIENT) as (catalog, _):
                 assert await catalog.find(FIVE) == make.product(id=5)
             assert proxy.requests == 0
 
 
 class TestCallers:
-    async def test_are_sixteen_at_once(self) -> None:
+    async def test_are_at_most_sixteen_at_once(self) -> None:
         arrived, gate = asyncio.Semaphore(0), asyncio.Event()
 
         async def converse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -212,19 +214,19 @@ class TestCallers:
             assert server.busiest <= options.max_concurrent
 
     @pytest.mark.parametrize("stage", ["hang", "head", "body"])
-    async def test_give_up_by_the_thousand_and_leak_nothing(self, stage: str) -> None:
-        """Whatever they were waiting for, the next call works."""
+    async def test_that_are_canceled_by_the_thousand_leak_nothing(self, stage: str) -> None:
+        """Whatever the canceled calls waited for, the next call works."""
         pieces = {"hang": [], "head": [GOOD[:20]], "body": [GOOD[:-10]]}
         arrived = asyncio.Semaphore(0)
         good = False
 
         async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             if good:
-                await _says(GOOD)(reader, writer)
+                await _sends(GOOD)(reader, writer)
                 return
-            await _says(*pieces[stage])(reader, writer)
+            await _sends(*pieces[stage])(reader, writer)
             arrived.release()
-            await reader.read()  # until the client hangs up
+            await reader.read()  # until the client disconnects
 
         async with _catalog(converse, PATIENT) as (catalog, server):
             for _ in range(20):
@@ -237,8 +239,8 @@ class TestCallers:
             assert found == [make.product(id=5)] * 32
             assert server.busiest <= 2 * PATIENT.max_concurrent
 
-    async def test_give_up_at_any_moment_and_leak_nothing(self) -> None:
-        async with _catalog(_says(GOOD), PATIENT) as (catalog, _):
+    async def test_that_are_canceled_at_any_moment_leak_nothing(self) -> None:
+        async with _catalog(_sends(GOOD), PATIENT) as (catalog, _):
             for turns in range(200):
                 calls = [asyncio.create_task(catalog.find(FIVE)) for _ in range(5)]
                 for _ in range(turns % 40):
@@ -247,24 +249,24 @@ class TestCallers:
             found = await asyncio.gather(*(catalog.find(FIVE) for _ in range(32)))
             assert found == [make.product(id=5)] * 32
 
-    async def test_give_up_as_probes_and_leak_nothing(self) -> None:
+    async def test_that_are_canceled_as_probes_leak_nothing(self) -> None:
         options = CatalogOptions(breaker_min_calls=1, breaker_open_s=1e-9, max_tries=1)
-        mood = _says(raw(b"<html>", "Connection: close"))
+        behavior = _sends(raw(b"<html>", "Connection: close"))
 
         async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await mood(reader, writer)
+            await behavior(reader, writer)
 
         async with served(converse) as server, create_client(server.url, options) as client:
             catalog = _ticking(client, options)
             with pytest.raises(CatalogUnavailable):
                 await catalog.find(FIVE)
-            mood = _hang
+            behavior = _hang
             for turns in range(100):
                 probe = asyncio.create_task(catalog.find(FIVE))
                 for _ in range(turns % 20):
                     await asyncio.sleep(0)
                 await _cancel([probe])
-            mood = _says(GOOD)
+            behavior = _sends(GOOD)
             assert await catalog.find(FIVE) == make.product(id=5)
 
 
@@ -285,14 +287,14 @@ async def _cancel(tasks: list["asyncio.Task[Product | None]"]) -> None:
 
 
 class TestConnections:
-    def test_are_let_go_before_the_server_hangs_up(self) -> None:
+    def test_are_dropped_before_the_server_closes_them(self) -> None:
         server = FakeStoreServer(create_fakestore())
         assert CatalogOptions().keepalive_s < server.config.timeout_keep_alive
 
 
 @pytest.mark.parametrize("url", ["https://store.example", "HTTPS://store.example", "HTTP://store"])
-def test_a_catalog_that_may_speak_tls_has_to_prove_who_it_is(url: str) -> None:
-    transport: Any = create_client(url, CatalogOptions())._transport  # noqa: SLF001 - nobody else tells
+def test_the_certificate_of_a_catalog_with_tls_is_verified(url: str) -> None:
+    transport: Any = create_client(url, CatalogOptions())._transport  # noqa: SLF001 - no public API
     context = transport._pool._ssl_context  # noqa: SLF001
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert context.get_ca_certs()

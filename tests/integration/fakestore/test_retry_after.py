@@ -1,4 +1,4 @@
-"""Retry-After: seconds, dates, and what else is sent in its place."""
+"""Retry-After: seconds, dates, and invalid values."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -36,7 +36,7 @@ class TestParseRetryAfter:
             ("Fri Nov 20 12:00:07 2026", 7),
         ],
     )
-    def test_understands(self, value: str, seconds: int) -> None:
+    def test_parses(self, value: str, seconds: int) -> None:
         assert _parse(value) == timedelta(seconds=seconds)
 
     @pytest.mark.parametrize(
@@ -60,11 +60,11 @@ class TestParseRetryAfter:
         assert _parse(value) is None
 
     @given(value=st.text())
-    def test_is_bounded_whatever_is_sent(self, value: str) -> None:
+    def test_limits_any_value(self, value: str) -> None:
         assert timedelta(0) <= (_parse(value) or timedelta(0)) <= AT_MOST
 
     @given(moment=st.datetimes(timezones=st.just(UTC)))
-    def test_understands_every_date(self, moment: datetime) -> None:
+    def test_parses_every_date(self, moment: datetime) -> None:
         left = _parse(format_datetime(moment, usegmt=True))
         expected = min(max(moment.replace(microsecond=0) - NOW, timedelta(0)), AT_MOST)
         assert left == expected or moment.year < 1_000

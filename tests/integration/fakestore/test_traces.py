@@ -10,20 +10,20 @@ from tests.integration.fakestore.upstream import (
     catalog_answered_by,
     product_json,
 )
-from tests.recorder import RecordingTracer, failure, parent_id
+from tests.recorder import SpanRecorder, failure, parent_id
 
 
 class TestCalls:
-    async def test_are_told_with_each_try(self) -> None:
-        tracer = RecordingTracer()
+    async def test_have_a_span_with_a_child_for_each_try(self) -> None:
+        recorder = SpanRecorder()
         upstream = Scripted(
             answer(status=503), httpx2.ConnectError("to ana:secret"), answer(product_json())
         )
         catalog = catalog_answered_by(
-            upstream, tracer=tracer, base_url="http://ana:secret@catalog.test/v1"
+            upstream, tracer=recorder.tracer, base_url="http://ana:secret@catalog.test/v1"
         )
         assert await catalog.find(ProductId(5)) is not None
-        *tries, call = tracer.spans
+        *tries, call = recorder.spans
         assert [(span.name, failure(span)) for span in tries] == [
             ("GET", "server_error"),
             ("GET", "transport"),
@@ -39,24 +39,26 @@ class TestCalls:
             "http.response.status_code": 503,
             "error.type": "server_error",
         }
-        assert "secret" not in tracer.everything()
+        assert "secret" not in recorder.everything()
 
-    async def test_do_not_tell_the_catalog_of_the_trace(self) -> None:
-        tracer, upstream = RecordingTracer(), Scripted(answer(product_json()))
-        with tracer.span("request"):
-            await catalog_answered_by(upstream, tracer=tracer, request_id="r1").find(ProductId(5))
+    async def test_do_not_propagate_the_trace_to_the_catalog(self) -> None:
+        recorder, upstream = SpanRecorder(), Scripted(answer(product_json()))
+        with recorder.tracer.start_as_current_span("request"):
+            await catalog_answered_by(upstream, tracer=recorder.tracer, request_id="r1").find(
+                ProductId(5)
+            )
         [request] = upstream.requests
         assert request.headers["x-request-id"] == "r1"
         assert not {"traceparent", "tracestate", "baggage"} & set(request.headers)
 
-    async def test_that_are_refused_have_no_try(self) -> None:
-        tracer, upstream = RecordingTracer(), Scripted(answer(status=500))
+    async def test_that_are_refused_have_no_request_span(self) -> None:
+        recorder, upstream = SpanRecorder(), Scripted(answer(status=500))
         options = CatalogOptions(breaker_min_calls=1, max_tries=1)
-        catalog = catalog_answered_by(upstream, tracer=tracer, options=options)
+        catalog = catalog_answered_by(upstream, tracer=recorder.tracer, options=options)
         for _ in range(2):
             with pytest.raises(CatalogUnavailable):
                 await catalog.list_all()
-        assert [(span.name, failure(span)) for span in tracer.spans] == [
+        assert [(span.name, failure(span)) for span in recorder.spans] == [
             ("GET", "server_error"),
             ("catalog list", "server_error"),
             ("catalog list", "circuit_open"),

@@ -1,4 +1,4 @@
-"""What each answer of the catalog means."""
+"""The meaning of each response of the catalog."""
 
 import asyncio
 import gzip
@@ -75,7 +75,7 @@ class TestFind:
             ("9999999999.99", "9999999999.99"),
         ],
     )
-    async def test_takes_the_price_from_its_literal(self, literal: str, price: str) -> None:
+    async def test_parses_the_price_exactly(self, literal: str, price: str) -> None:
         body = product_json(price="PRICE").replace('"PRICE"', literal)
         product = await _find(answer(body))
         assert str(product.price) == price
@@ -101,7 +101,7 @@ class TestFind:
             "{}",
         ],
     )
-    async def test_refuses_the_price(self, literal: str) -> None:
+    async def test_rejects_the_price(self, literal: str) -> None:
         body = product_json(price="PRICE").replace('"PRICE"', literal)
         assert await _find(answer(body)) is CallOutcome.GARBAGE
 
@@ -110,11 +110,11 @@ class TestFind:
         assert (product.title, product.category) == ("Mens Shirt", "men")
 
     @pytest.mark.parametrize("rating", [None, ...])
-    async def test_has_no_rating_if_none_is_given(self, rating: object) -> None:
+    async def test_has_no_rating_without_one(self, rating: object) -> None:
         product = await _find(answer(product_json(rating=rating)))
         assert product == make.product(id=5, rating=None)
 
-    async def test_accepts_the_bounds_of_a_rating(self) -> None:
+    async def test_accepts_the_limits_of_a_rating(self) -> None:
         product = await _find(answer(product_json(rating={"rate": 5, "count": 0})))
         assert product.rating == make.rating("5", count=0)
         assert product.rating.rate == Decimal("5.00")
@@ -142,7 +142,7 @@ class TestFind:
             answer("<html>gone</html>", status=404),
         ],
     )
-    async def test_knows_what_is_not_there(self, response: httpx2.Response) -> None:
+    async def test_returns_none_for_an_absent_product(self, response: httpx2.Response) -> None:
         assert await _find(response) is None
 
     @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ class TestFind:
         ],
         ids=repr,
     )
-    async def test_refuses_what_was_not_agreed(self, changes: dict[str, object]) -> None:
+    async def test_rejects_invalid_members(self, changes: dict[str, object]) -> None:
         assert await _find(answer(product_json(**changes))) is CallOutcome.GARBAGE
 
     @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ class TestFind:
             '{"a":' * 100_000,
         ],
     )
-    async def test_refuses_what_is_no_product(self, body: str | bytes) -> None:
+    async def test_rejects_other_documents(self, body: str | bytes) -> None:
         assert await _find(answer(body)) is CallOutcome.GARBAGE
 
     @pytest.mark.parametrize(
@@ -240,16 +240,16 @@ class TestFind:
             (599, CallOutcome.SERVER_ERROR),
         ],
     )
-    async def test_believes_no_other_status(self, status: int, outcome: CallOutcome) -> None:
+    async def test_rejects_other_statuses(self, status: int, outcome: CallOutcome) -> None:
         assert await _find(answer(product_json(), status=status)) is outcome
 
-    async def test_takes_an_empty_body_for_absence_however_it_ends(self) -> None:
+    async def test_returns_none_for_an_empty_body_of_unknown_length(self) -> None:
         response = answer("")
         del response.headers["Content-Length"]
         assert await _find(response) is None
 
     @pytest.mark.parametrize("kept", [1, 5, 10, 30])
-    async def test_refuses_a_compressed_body_that_is_cut_off(self, kept: int) -> None:
+    async def test_rejects_a_truncated_compressed_body(self, kept: int) -> None:
         body = gzip.compress(product_json().encode())[:kept]
         response = answer(body, headers={"Content-Encoding": "gzip"})
         assert await _find(response) is CallOutcome.GARBAGE
@@ -263,11 +263,11 @@ class TestFind:
             (product_json().encode(), "gzip, gzip"),
         ],
     )
-    async def test_refuses_other_encodings(self, body: bytes, encoding: str) -> None:
+    async def test_rejects_other_encodings(self, body: bytes, encoding: str) -> None:
         response = answer(body, headers={"Content-Encoding": encoding})
         assert await _find(response) is CallOutcome.GARBAGE
 
-    async def test_accepts_a_body_of_the_limit_and_not_a_byte_more(self) -> None:
+    async def test_accepts_a_body_up_to_the_limit(self) -> None:
         body = product_json()
         for limit, expected in (
             (len(body), make.product(id=5)),
@@ -279,7 +279,7 @@ class TestFind:
             assert await _find(packed, options=options) == expected
 
     @given(body=st.binary())
-    def test_never_fails_otherwise_by_any_bytes(self, body: bytes) -> None:
+    def test_handles_any_bytes(self, body: bytes) -> None:
         asyncio.run(_check(body))
 
     @given(
@@ -288,7 +288,7 @@ class TestFind:
             lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
         )
     )
-    def test_never_fails_otherwise_by_any_json(self, document: object) -> None:
+    def test_handles_any_json(self, document: object) -> None:
         asyncio.run(_check(json.dumps(document).encode()))
 
     @given(
@@ -305,7 +305,7 @@ class TestFind:
             },
         )
     )
-    def test_never_fails_otherwise_by_any_product(self, changes: dict[str, object]) -> None:
+    def test_handles_any_product(self, changes: dict[str, object]) -> None:
         asyncio.run(_check(product_json(**changes).encode()))
 
 
@@ -343,8 +343,8 @@ class TestListAll:
             f"[{product_json()},{product_json(id=6, price=-1)}]",
         ],
     )
-    async def test_refuses_what_is_not_the_whole(self, body: str) -> None:
+    async def test_rejects_an_incomplete_list(self, body: str) -> None:
         assert await _list(answer(body)) is CallOutcome.GARBAGE
 
-    async def test_does_not_believe_that_there_is_no_catalog(self) -> None:
+    async def test_rejects_a_missing_catalog(self) -> None:
         assert await _list(answer("[]", status=404)) is CallOutcome.UNEXPECTED_STATUS

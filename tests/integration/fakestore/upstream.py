@@ -1,4 +1,4 @@
-"""The other side of the wire, played by the tests: answers, time, and a real server."""
+"""Doubles of the catalog's side: responses, time, and a real server."""
 
 import asyncio
 import json
@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TypeAlias
 
 import httpx2
+from opentelemetry.trace import Tracer
 from typing_extensions import override
 
 from app.application.catalog.catalog_observer import (
@@ -18,10 +19,10 @@ from app.application.catalog.catalog_observer import (
     NullCatalogObserver,
     Operation,
 )
-from app.application.tracer import NULL_TRACER, Tracer
 from app.infra.fakestore.catalog import FakeStoreCatalog
 from app.infra.fakestore.client import create_client
 from app.infra.fakestore.options import CatalogOptions
+from app.infra.observability.tracing.spans import NO_TRACER
 from tests.make import NOW
 
 Handler: TypeAlias = Callable[[httpx2.Request], Coroutine[None, None, httpx2.Response]]
@@ -41,7 +42,7 @@ NO_BREAKER = CatalogOptions(breaker_min_calls=1_000_000)
 
 
 def product_json(**changes: object) -> str:
-    """Write `BODY` with members changed, or left out if they are `...`."""
+    """Return `BODY` as JSON with members changed, or removed if they are `...`."""
     members = {**BODY, **changes}
     return json.dumps({name: value for name, value in members.items() if value is not ...})
 
@@ -49,7 +50,7 @@ def product_json(**changes: object) -> str:
 def answer(
     body: str | bytes = "", *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> httpx2.Response:
-    """Make a response whose body is still to be read, as off the network."""
+    """Create a response whose body has not been read, as from the network."""
     content = body.encode() if isinstance(body, str) else body
     return httpx2.Response(
         status,
@@ -70,22 +71,22 @@ class _Body(httpx2.AsyncByteStream):
 
 @dataclass
 class ManualTime:
-    """A clock that only sleeping, and tests, move; remembers the naps."""
+    """A clock that only `sleep` and tests advance; records the pauses."""
 
     now: float = 1_000.0
-    naps: list[float] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
 
     def monotonic(self) -> float:
         return self.now
 
     async def sleep(self, seconds: float) -> None:
-        self.naps.append(seconds)
+        self.pauses.append(seconds)
         self.now += seconds
 
 
 @dataclass
 class RecordingObserver(CatalogObserver):
-    """Remembers what it was told."""
+    """Records all notifications."""
 
     calls: list[tuple[Operation, CallOutcome, int]] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
@@ -104,7 +105,7 @@ class RecordingObserver(CatalogObserver):
 
 
 class Scripted:
-    """Answers by a script, the last line again and again; keeps the requests."""
+    """Replies from a script, repeating the last reply; records the requests."""
 
     def __init__(self, *script: httpx2.Response | Exception) -> None:
         self._script = list(script)
@@ -112,11 +113,11 @@ class Scripted:
 
     async def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.requests.append(request)
-        line = self._script.pop(0) if len(self._script) > 1 else self._script[0]
-        if isinstance(line, Exception):
-            raise line
-        # A copy, since a response can be read only once.
-        return httpx2.Response(line.status_code, headers=line.headers, stream=line.stream)
+        reply = self._script.pop(0) if len(self._script) > 1 else self._script[0]
+        if isinstance(reply, Exception):
+            raise reply
+        # A copy, because a response can be read only once.
+        return httpx2.Response(reply.status_code, headers=reply.headers, stream=reply.stream)
 
 
 def catalog_answered_by(
@@ -127,9 +128,9 @@ def catalog_answered_by(
     observer: CatalogObserver | None = None,
     request_id: str | None = None,
     base_url: str = "http://catalog.test",
-    tracer: Tracer = NULL_TRACER,
+    tracer: Tracer = NO_TRACER,
 ) -> FakeStoreCatalog:
-    """Make a catalog whose network is a function; it needs no closing."""
+    """Create a catalog whose network is a function; it need not be closed."""
     client = create_client(base_url, options, transport=httpx2.MockTransport(handler))
     return catalog_on(
         client,
@@ -148,9 +149,9 @@ def catalog_on(
     time: ManualTime | None = None,
     observer: CatalogObserver | None = None,
     request_id: str | None = None,
-    tracer: Tracer = NULL_TRACER,
+    tracer: Tracer = NO_TRACER,
 ) -> FakeStoreCatalog:
-    """Make a catalog; its time is manual, but for the deadline."""
+    """Create a catalog with manual time, except for the deadline."""
     time = time or ManualTime()
     return FakeStoreCatalog(
         client,
@@ -169,7 +170,7 @@ Conversation: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter],
 
 @dataclass
 class Server:
-    """A server on a free port, which talks as `converse` says; one request a connection."""
+    """A server on a free port that runs `converse` for one request per connection."""
 
     converse: Conversation
     requests: int = 0
@@ -185,7 +186,7 @@ class Server:
             self.requests += 1
             await self.converse(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client hung up, which is what some of the tests are about
+            pass  # some tests disconnect the client
         finally:
             self.connections -= 1
             writer.close()
@@ -193,7 +194,7 @@ class Server:
 
 @asynccontextmanager
 async def served(converse: Conversation) -> AsyncIterator[Server]:
-    """Run a server on the loopback address while the block lasts."""
+    """Run a server on the loopback address until the block ends."""
     server = Server(converse)
     running: set[asyncio.Task[None]] = set()
 
@@ -216,7 +217,7 @@ async def served(converse: Conversation) -> AsyncIterator[Server]:
 
 
 def raw(body: bytes, *headers: str, status: str = "200 OK", length: int | None = None) -> bytes:
-    """Write an HTTP/1.1 response; `length` is what it claims, if that is not the truth."""
+    """Return an HTTP/1.1 response; `length` replaces the correct Content-Length."""
     lines = [
         f"HTTP/1.1 {status}",
         f"Content-Length: {len(body) if length is None else length}",

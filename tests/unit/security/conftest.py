@@ -6,5 +6,5 @@ import uvloop
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLoop]]:
-    """Run what is asynchronous on the loop of servers and on that of everything else."""
+    """Run asynchronous tests on uvloop, which servers use, and on asyncio's own loop."""
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

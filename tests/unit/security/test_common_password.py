@@ -33,14 +33,14 @@ class TestCommonPasswords:
             Password.chosen(text, email=EMAIL, common=common_passwords())
 
     @pytest.mark.parametrize("text", ["correct horse battery staple", "cavalo certo", "😀" * 8])
-    def test_leave_others_alone(self, text: str) -> None:
+    def test_allow_other_passwords(self, text: str) -> None:
         assert Password.chosen(text, email=EMAIL, common=common_passwords()).value == text
 
-    def test_are_more_than_the_3000_that_owasp_asks_for(self) -> None:
-        """ASVS 5.0, 6.2.4: the top 3000 that the other rules would admit."""
+    def test_are_more_than_the_3000_that_owasp_requires(self) -> None:
+        """ASVS 5.0, 6.2.4: the top 3000 that satisfy the other rules."""
         assert sum(len(text) >= PASSWORD_MIN for text in common_passwords()) >= 3000
 
-    def test_are_case_folded_and_no_remarks(self) -> None:
+    def test_are_case_folded_without_comments(self) -> None:
         listed = common_passwords()
         assert all(text == fold(text) and text == text.strip() for text in listed)
         assert not any(text.startswith("#") for text in listed)

@@ -19,14 +19,11 @@ from typing_extensions import override
 
 from app.domain.customer import Password, PasswordHash
 from app.domain.outcome import HashingBusy
+from app.infra.hashing import child_process, supervisor
 from app.infra.hashing import executor as hashing_executor
 from app.infra.hashing.argon2 import Argon2Parameters
-from app.infra.hashing.executor import (
-    GIVEN_PER_THREAD,
-    HashingExecutor,
-    hashing_cores,
-    usable_cores,
-)
+from app.infra.hashing.cores import hashing_cores, usable_cores
+from app.infra.hashing.executor import TASKS_PER_THREAD, HashingExecutor
 from app.infra.hashing.process import NICENESS
 from tests.hashing import (
     CHEAP,
@@ -43,10 +40,10 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[3]
 WRONG = Password("battery staple")
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs what only Linux has")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
-# Beside the process that hashes it has another one, which outlives it and has got all files that
-# may be handed down.
+# Besides the hashing process it starts a process that outlives it and inherits all inheritable
+# files.
 SERVER = """
 import asyncio, subprocess
 from tests.hashing import running
@@ -68,14 +65,14 @@ LOOPS = {
 
 
 async def _started(*calls: Coroutine[Any, Any, T]) -> list[asyncio.Task[T]]:
-    """Start calls in this order, each up to where it waits for its turn or its outcome."""
+    """Start calls in this order, and run each until it waits."""
     tasks = [asyncio.ensure_future(call) for call in calls]
     await asyncio.sleep(0)
     return tasks
 
 
 def _kib_for_huge_pages(process: psutil.Process) -> int:
-    """Return how much memory a process has asked to be given in huge pages (proc_pid_smaps(5))."""
+    """Return for how much memory a process has requested huge pages (proc_pid_smaps(5))."""
     mapped = Path(f"/proc/{process.pid}/smaps").read_text(encoding="utf-8")
     mappings = re.findall(
         r"^Size: +(\d+) kB$.*?^VmFlags: (.*?)$", mapped, re.MULTILINE | re.DOTALL
@@ -84,16 +81,16 @@ def _kib_for_huge_pages(process: psutil.Process) -> int:
 
 
 def _peak_kib(process: psutil.Process) -> int:
-    """Return how much memory a process has had at the most."""
+    """Return the peak memory of a process."""
     status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
     return int(status.partition("VmHWM:")[2].split()[0])
 
 
 class TestHashingExecutor:
-    async def test_recognizes_what_it_hashed(self) -> None:
+    async def test_hashes_and_compares(self) -> None:
         async with HashingExecutor(threads=1) as executor:
             hashed = await executor.hash(CHEAP, PASSWORD)
-            assert CHEAP.made(hashed)
+            assert CHEAP.produced(hashed)
             assert await executor.matches(CHEAP, PASSWORD, hashed) is True
             assert await executor.matches(CHEAP, WRONG, hashed) is False
             assert await executor.matches(CHEAP, PASSWORD, None) is False
@@ -104,45 +101,45 @@ class TestHashingExecutor:
             async with held(executor):
                 (call,) = await _started(executor.hash(CHEAP, PASSWORD))
                 assert not call.done()
-            assert CHEAP.made(await call)
+            assert CHEAP.produced(await call)
 
     @on_linux
-    async def test_does_the_work_for_nobody_too(self) -> None:
+    async def test_does_the_same_work_without_a_hash(self) -> None:
         costly = Argon2Parameters(memory_kib=128 * 1024, passes=1)
         async with HashingExecutor(threads=1) as executor:
             process = await running(executor)
             assert await executor.matches(costly, PASSWORD, None) is False
             assert _peak_kib(process) > costly.memory_kib
 
-    async def test_raises_what_is_wrong_without_quoting_it(self) -> None:
+    async def test_reports_an_error_without_quoting_the_password(self) -> None:
         async with HashingExecutor(threads=1) as executor:
             with pytest.raises(RuntimeError) as failure:
                 await executor.hash(Argon2Parameters(memory_kib=1), PASSWORD)
             assert PASSWORD.value not in str(failure.value)
-            assert CHEAP.made(await executor.hash(CHEAP, PASSWORD))
+            assert CHEAP.produced(await executor.hash(CHEAP, PASSWORD))
 
-    async def test_uses_at_most_as_many_threads_as_it_was_given(self) -> None:
+    async def test_uses_at_most_the_given_threads(self) -> None:
         async with HashingExecutor(threads=2, queue=100) as executor:
             process = await running(executor)
             await asyncio.gather(*(executor.hash(CHEAP, PASSWORD) for _ in range(100)))
-            # One of them reads.
+            # The main thread reads the tasks.
             assert process.num_threads() <= 1 + 2
 
-    def test_uses_the_cores_it_may_run_on(self) -> None:
+    def test_uses_the_available_cores(self) -> None:
         assert 1 <= usable_cores() <= (os.cpu_count() or 1)
         assert hashing_cores() == usable_cores()
         assert hashing_cores(processes=1000) == 1
 
-    async def test_refuses_at_once_when_full_and_admits_again_afterwards(self) -> None:
+    async def test_refuses_calls_while_it_is_full(self) -> None:
         async with HashingExecutor(threads=1, queue=2) as executor:
             async with held(executor):
                 calls = await _started(*(executor.hash(CHEAP, PASSWORD) for _ in range(3)))
                 with pytest.raises(HashingBusy):
                     await executor.hash(CHEAP, PASSWORD)
-            assert all(CHEAP.made(hashed) for hashed in await asyncio.gather(*calls))
-            assert CHEAP.made(await executor.hash(CHEAP, PASSWORD))
+            assert all(CHEAP.produced(hashed) for hashed in await asyncio.gather(*calls))
+            assert CHEAP.produced(await executor.hash(CHEAP, PASSWORD))
 
-    async def test_tells_how_many_wait(self) -> None:
+    async def test_reports_its_queue_depth(self) -> None:
         async with HashingExecutor(threads=1, queue=5) as executor:
             async with held(executor):
                 assert executor.queue_depth == 0
@@ -154,35 +151,35 @@ class TestHashingExecutor:
         assert executor.queue_depth == 0
 
     async def test_serves_in_the_order_of_arrival(self) -> None:
-        notes: list[str] = []
+        done: list[str] = []
 
-        async def note(text: str) -> None:
+        async def record(text: str) -> None:
             await executor.hash(CHEAP, Password(text))
-            notes.append(text)
+            done.append(text)
 
         async with HashingExecutor(threads=1, queue=5) as executor:
             async with held(executor):
-                calls = await _started(*(note(text) for text in "abcd"))
+                calls = await _started(*(record(text) for text in "abcd"))
             await asyncio.gather(*calls)
-        assert notes == ["a", "b", "c", "d"]
+        assert done == ["a", "b", "c", "d"]
 
     @on_linux
-    async def test_drops_the_work_of_a_caller_who_left_the_queue(self) -> None:
+    async def test_drops_a_queued_call_that_is_canceled(self) -> None:
         costly = Argon2Parameters(memory_kib=128 * 1024, passes=1)
-        async with HashingExecutor(threads=1, queue=GIVEN_PER_THREAD) as executor:
+        async with HashingExecutor(threads=1, queue=TASKS_PER_THREAD) as executor:
             async with held(executor) as process:
-                given = await _started(
-                    *(executor.hash(CHEAP, PASSWORD) for _ in range(GIVEN_PER_THREAD))
+                sent = await _started(
+                    *(executor.hash(CHEAP, PASSWORD) for _ in range(TASKS_PER_THREAD))
                 )
                 (queued,) = await _started(executor.hash(costly, PASSWORD))
                 queued.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await queued
                 (successor,) = await _started(executor.hash(CHEAP, PASSWORD))
-            await asyncio.gather(*given, successor)
+            await asyncio.gather(*sent, successor)
             assert _peak_kib(process) < costly.memory_kib
 
-    async def test_keeps_the_place_of_work_that_runs_although_its_caller_left(self) -> None:
+    async def test_keeps_the_place_of_a_running_call_that_is_canceled(self) -> None:
         async with HashingExecutor(threads=1, queue=0) as executor, held(executor):
             (call,) = await _started(executor.hash(CHEAP, PASSWORD))
             call.cancel()
@@ -192,8 +189,8 @@ class TestHashingExecutor:
                 await executor.hash(CHEAP, PASSWORD)
 
     @on_linux
-    async def test_gives_memory_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(hashing_executor, "IDLE_S", 0.05)
+    async def test_releases_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(supervisor, "IDLE_S", 0.05)
         costly = Argon2Parameters(memory_kib=64 * 1024, passes=1)
         async with HashingExecutor(threads=2) as executor:
             process = await running(executor)
@@ -204,19 +201,19 @@ class TestHashingExecutor:
 
     @pytest.mark.skipif(
         not HUGE_PAGES.exists() or "[madvise]" not in HUGE_PAGES.read_text(encoding="ascii"),
-        reason="the system gives huge pages to nobody, or to all",
+        reason="huge pages are not granted on request",
     )
-    async def test_asks_for_huge_pages(self) -> None:
+    async def test_requests_huge_pages(self) -> None:
         async with HashingExecutor(threads=1) as executor:
             process = await running(executor)
-            # The first time glibc gives everything back: it learns what is taken here.
+            # glibc unmaps the first allocation when it is freed, and then raises its threshold.
             for _ in range(2):
                 await executor.hash(Argon2Parameters(), PASSWORD)
             assert _kib_for_huge_pages(process) > Argon2Parameters().memory_kib
 
 
-class TestTheProcess:
-    async def test_is_started_when_it_is_needed_or_before(self) -> None:
+class TestProcess:
+    async def test_starts_once_on_demand_or_before(self) -> None:
         async with HashingExecutor(threads=1) as executor:
             assert hashing_processes() == []
             executor.start()
@@ -224,13 +221,13 @@ class TestTheProcess:
             await until(hashing_processes)
             assert [await running(executor)] == hashing_processes()
 
-    async def test_gives_way_to_all_others(self) -> None:
+    async def test_has_a_low_priority_and_its_own_session(self) -> None:
         async with HashingExecutor(threads=1) as executor:
             process = await running(executor)
             assert process.nice() == min(19, psutil.Process().nice() + NICENESS)
             assert os.getsid(process.pid) == process.pid
 
-    async def test_knows_no_settings(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_gets_no_settings(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("JWT_KEYS", "test:a secret")
         async with HashingExecutor(threads=1) as executor:
             environment = (await running(executor)).environ()
@@ -242,7 +239,7 @@ class TestTheProcess:
             "GLIBC_TUNABLES",
         }
 
-    async def test_does_not_listen_where_the_server_does(self) -> None:
+    async def test_does_not_inherit_the_listening_socket(self) -> None:
         async with HashingExecutor(threads=1) as executor:
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 listener.set_inheritable(True)
@@ -251,34 +248,34 @@ class TestTheProcess:
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(address)
 
-    async def test_is_found_from_anywhere_and_nothing_in_its_place(
+    async def test_imports_nothing_from_the_working_directory(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         for name in ("app.py", "json.py", "argon2.py"):
-            (tmp_path / name).write_text("raise SystemExit('not this one')")
+            (tmp_path / name).write_text("raise SystemExit('wrong module')")
         monkeypatch.chdir(tmp_path)
         async with HashingExecutor(threads=1) as executor:
-            assert CHEAP.made(await executor.hash(CHEAP, PASSWORD))
+            assert CHEAP.produced(await executor.hash(CHEAP, PASSWORD))
 
-    async def test_finds_modules_where_we_do(
+    async def test_has_the_same_import_path(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         (tmp_path / "argon2").mkdir()
-        (tmp_path / "argon2" / "__init__.py").write_text("raise SystemExit('it came here')")
+        (tmp_path / "argon2" / "__init__.py").write_text("raise SystemExit('imported')")
         async with HashingExecutor(threads=1) as executor:
             monkeypatch.syspath_prepend(tmp_path)
             with pytest.raises(HashingBusy):
                 await executor.hash(CHEAP, PASSWORD)
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    async def test_leaves_it_to_the_server_when_to_end(self, number: signal.Signals) -> None:
+    async def test_ignores_signals_to_stop(self, number: signal.Signals) -> None:
         async with HashingExecutor(threads=1) as executor:
             process = await running(executor)
             process.send_signal(number)
             assert await running(executor) == process
 
     @on_linux
-    async def test_may_lack_memory_for_a_while(self, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_survives_a_lack_of_memory(self, caplog: pytest.LogCaptureFixture) -> None:
         costly = Argon2Parameters(memory_kib=256 * 1024, passes=1)
         hashed = PasswordHash(costly.hash(PASSWORD.value.encode()))
         async with HashingExecutor(threads=1) as executor:
@@ -313,7 +310,7 @@ class TestTheProcess:
 
 
 class TestDeath:
-    """Of the process, at any moment: nobody is told of it, unless it happens again and again."""
+    """The process may die at any moment: callers notice only if it dies repeatedly."""
 
     async def test_while_idle(self, caplog: pytest.LogCaptureFixture) -> None:
         async with HashingExecutor(threads=1) as executor:
@@ -324,19 +321,19 @@ class TestDeath:
         assert caplog.messages == ["hashing_process_lost"]
         assert vars(caplog.records[0])["exit_status"] == -signal.SIGKILL
 
-    async def test_a_moment_before_it_is_needed(self) -> None:
+    async def test_just_before_a_call(self) -> None:
         async with HashingExecutor(threads=1) as executor:
             for _ in range(5):
                 (await running(executor)).kill()
-                # Nobody has had the time to see it.
-                assert CHEAP.made(await executor.hash(CHEAP, PASSWORD))
+                # The supervisor has not noticed yet.
+                assert CHEAP.produced(await executor.hash(CHEAP, PASSWORD))
 
     async def test_while_it_starts(self) -> None:
         async with HashingExecutor(threads=1) as executor:
             (call,) = await _started(executor.hash(CHEAP, PASSWORD))
             await until(hashing_processes)
             hashing_processes()[0].kill()
-            assert CHEAP.made(await call)
+            assert CHEAP.produced(await call)
 
     async def test_while_it_works(self) -> None:
         hashed = PasswordHash(CHEAP.hash(PASSWORD.value.encode()))
@@ -349,11 +346,11 @@ class TestDeath:
                 assert await asyncio.gather(*calls) == [True, False] * 3
             assert executor.queue_depth == 0
 
-    async def test_twice_over_the_same_work(self) -> None:
-        async with HashingExecutor(threads=1, queue=GIVEN_PER_THREAD) as executor:
+    async def test_twice_with_the_same_task(self) -> None:
+        async with HashingExecutor(threads=1, queue=TASKS_PER_THREAD) as executor:
             async with held(executor) as process:
                 *unlucky, next_one = await _started(
-                    *(executor.hash(CHEAP, PASSWORD) for _ in range(GIVEN_PER_THREAD + 1))
+                    *(executor.hash(CHEAP, PASSWORD) for _ in range(TASKS_PER_THREAD + 1))
                 )
                 process.kill()
                 await until(lambda: [each for each in hashing_processes() if each != process])
@@ -361,62 +358,64 @@ class TestDeath:
                 for each in unlucky:
                     with pytest.raises(HashingBusy):
                         await each
-            assert CHEAP.made(await next_one)
+            assert CHEAP.produced(await next_one)
 
-    async def test_after_the_caller_has_left(self) -> None:
+    async def test_after_the_caller_was_canceled(self) -> None:
         async with HashingExecutor(threads=1, queue=0) as executor:
             async with held(executor) as process:
                 (call,) = await _started(executor.hash(CHEAP, PASSWORD))
                 call.cancel()
                 process.kill()
                 await until(lambda: not process.is_running())
-            # The work is done all the same, and then its place is free.
+            # The successor runs the task, and then its place is free.
             await until(lambda: executor.queue_depth == 0 and hashing_processes())
             await _admitted(executor)
 
-    async def test_is_nothing_that_the_first_request_has_to_do_with(self) -> None:
+    async def test_is_logged_without_the_id_of_the_first_request(self) -> None:
         request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
         seen: list[str | None] = []
 
-        class Notes(logging.Handler):
+        class Records(logging.Handler):
             @override
             def emit(self, record: logging.LogRecord) -> None:
                 seen.append(request_id.get())
 
-        notes = Notes()
-        hashing_executor.logger.addHandler(notes)
+        records = Records()
+        supervisor.logger.addHandler(records)
         try:
             async with HashingExecutor(threads=1) as executor:
                 request_id.set("the first")
                 (await running(executor)).kill()
                 await until(lambda: seen)
         finally:
-            hashing_executor.logger.removeHandler(notes)
+            supervisor.logger.removeHandler(records)
         assert seen == [None]
 
 
-class TestFreezing:
-    """A process that neither ends nor answers is killed, and whoever waited for it is told."""
+class TestHanging:
+    """A process that neither ends nor responds is killed, and its caller gets an error."""
 
-    async def test_does_not_last(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_ends_with_another_process(self, monkeypatch: pytest.MonkeyPatch) -> None:
         async with HashingExecutor(threads=1, queue=1) as executor:
             async with held(executor) as process:
-                with monkeypatch.context() as patience:
-                    patience.setattr(hashing_executor, "HUNG_S", 0.05)
+                with monkeypatch.context() as impatient:
+                    impatient.setattr(supervisor, "HUNG_S", 0.05)
                     (unlucky,) = await _started(executor.hash(CHEAP, PASSWORD))
                 (next_one,) = await _started(executor.hash(CHEAP, PASSWORD))
                 with pytest.raises(HashingBusy):
                     await unlucky
-                assert CHEAP.made(await next_one)
+                assert CHEAP.produced(await next_one)
             assert not process.is_running()
 
-    async def test_ends_also_when_nobody_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_ends_also_if_the_caller_was_canceled(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         async with HashingExecutor(threads=1, queue=1) as executor, held(executor):
-            with monkeypatch.context() as patience:
-                patience.setattr(hashing_executor, "HUNG_S", 0.05)
-                (left,) = await _started(executor.hash(CHEAP, PASSWORD))
-            left.cancel()
-            assert CHEAP.made(await executor.hash(CHEAP, PASSWORD))
+            with monkeypatch.context() as impatient:
+                impatient.setattr(supervisor, "HUNG_S", 0.05)
+                (canceled,) = await _started(executor.hash(CHEAP, PASSWORD))
+            canceled.cancel()
+            assert CHEAP.produced(await executor.hash(CHEAP, PASSWORD))
 
 
 class TestStarting:
@@ -431,7 +430,7 @@ class TestStarting:
                     with pytest.raises(HashingBusy):
                         await call
             assert set(caplog.messages) == {"hashing_process_not_started"}
-            assert CHEAP.made(await executor.hash(CHEAP, PASSWORD))
+            assert CHEAP.produced(await executor.hash(CHEAP, PASSWORD))
 
     async def test_may_end_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         async with HashingExecutor(threads=1, queue=2) as executor:
@@ -441,40 +440,41 @@ class TestStarting:
                 for call in calls:
                     with pytest.raises(HashingBusy):
                         await call
-            assert CHEAP.made(await executor.hash(CHEAP, PASSWORD))
+            assert CHEAP.produced(await executor.hash(CHEAP, PASSWORD))
 
 
 class TestClosing:
-    async def test_finishes_what_was_admitted(self) -> None:
+    async def test_finishes_admitted_calls(self) -> None:
         executor = HashingExecutor(threads=1, queue=1)
         async with held(executor):
             calls = await _started(*(executor.hash(CHEAP, PASSWORD) for _ in range(2)))
             (closing,) = await _started(executor.aclose())
             with pytest.raises(HashingBusy):
                 await executor.hash(CHEAP, PASSWORD)
-        assert all(CHEAP.made(hashed) for hashed in await asyncio.gather(*calls))
+        assert all(CHEAP.produced(hashed) for hashed in await asyncio.gather(*calls))
         await closing
 
-    async def test_finishes_it_in_another_process_if_need_be(self) -> None:
+    async def test_finishes_them_in_another_process_if_necessary(self) -> None:
         executor = HashingExecutor(threads=1, queue=1)
         async with held(executor) as process:
             calls = await _started(*(executor.hash(CHEAP, PASSWORD) for _ in range(2)))
             (closing,) = await _started(executor.aclose())
             process.kill()
-            assert all(CHEAP.made(hashed) for hashed in await asyncio.gather(*calls))
+            assert all(CHEAP.produced(hashed) for hashed in await asyncio.gather(*calls))
         await closing
         assert hashing_processes() == []
 
-    async def test_ends_the_process(self, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_stops_the_process(self, caplog: pytest.LogCaptureFixture) -> None:
         async with HashingExecutor(threads=1) as executor:
             process = await running(executor)
         assert not process.is_running()
         assert caplog.messages == []
 
-    async def test_ends_a_process_that_does_not_answer(
+    async def test_kills_a_process_that_does_not_respond(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(hashing_executor, "END_S", 0.05)
+        monkeypatch.setattr(hashing_executor, "DRAIN_TIMEOUT_S", 0.05)
+        monkeypatch.setattr(child_process, "STOP_TIMEOUT_S", 0.05)
         executor = HashingExecutor(threads=1, queue=2)
         process = await running(executor)
         await freeze(process)
@@ -487,14 +487,14 @@ class TestClosing:
         assert hashing_processes() == []
 
     @pytest.mark.parametrize("steps", range(6))
-    async def test_ends_a_process_that_starts(self, steps: int) -> None:
+    async def test_stops_a_process_that_is_starting(self, steps: int) -> None:
         async with HashingExecutor(threads=1) as executor:
             executor.start()
             for _ in range(steps):
                 await asyncio.sleep(0)
         assert hashing_processes() == []
 
-    async def test_ends_the_process_also_when_it_is_canceled(self) -> None:
+    async def test_stops_the_process_also_when_it_is_canceled(self) -> None:
         executor = HashingExecutor(threads=1, queue=1)
         async with held(executor) as process:
             calls = await _started(*(executor.hash(CHEAP, PASSWORD) for _ in range(2)))
@@ -514,14 +514,14 @@ class TestClosing:
             await executor.aclose()
             await executor.aclose()
 
-    async def test_may_be_all_that_is_done(self) -> None:
+    async def test_may_happen_without_any_call(self) -> None:
         async with HashingExecutor(threads=1):
             pass
         assert hashing_processes() == []
 
 
 async def _admitted(executor: HashingExecutor) -> None:
-    """Hash as soon as there is a place for it."""
+    """Hash as soon as there is room in the queue."""
     async with asyncio.timeout(60):
         while True:
             try:

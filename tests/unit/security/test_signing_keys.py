@@ -9,18 +9,25 @@ class TestSigningKeys:
     def test_sign_with_the_first(self) -> None:
         assert SigningKeys({"new": NEW, "old": OLD}).signer == ("new", NEW)
 
-    def test_know_all_keys_in_their_order(self) -> None:
+    def test_contain_all_keys_in_order(self) -> None:
         assert dict(SigningKeys({"new": NEW, "old": OLD})) == {"new": NEW, "old": OLD}
         assert list(SigningKeys({"old": OLD, "new": NEW})) == ["old", "new"]
         assert len(SigningKeys({"new": NEW, "old": OLD})) == 2
 
-    def test_do_not_change_with_what_they_were_made_of(self) -> None:
+    def test_do_not_change_with_their_source(self) -> None:
         keys = {"new": NEW}
         signing = SigningKeys(keys)
         keys.clear()
         assert signing.signer == ("new", NEW)
 
-    def test_show_no_secret(self) -> None:
+    def test_derive_a_key_from_each_secret_for_each_label(self) -> None:
+        keys = SigningKeys({"new": NEW, "old": OLD})
+        assert keys.derive(b"a")[0] == SigningKeys({"new": NEW}).derive(b"a")[0]
+        derived = [*keys.derive(b"a"), *keys.derive(b"b")]
+        assert len({NEW, OLD, *derived}) == 2 + 4
+        assert {len(key) for key in derived} == {32}
+
+    def test_have_a_repr_without_secrets(self) -> None:
         assert repr(SigningKeys({"new": NEW, "old": OLD})) == "SigningKeys(new, old)"
 
     @pytest.mark.parametrize(
@@ -39,7 +46,7 @@ class TestSigningKeys:
         ],
         ids=str,
     )
-    def test_refuse_what_is_no_random_secret(self, keys: dict[str, bytes]) -> None:
+    def test_reject_invalid_keys(self, keys: dict[str, bytes]) -> None:
         with pytest.raises(ValueError, match="key") as refusal:
             SigningKeys(keys)
         assert not any(secret and repr(secret) in str(refusal.value) for secret in keys.values())

@@ -81,7 +81,7 @@ def _base64url(data: bytes) -> str:
 
 
 def _sign(header: bytes, payload: bytes, *, secret: bytes = NEW, digest: str = "sha256") -> str:
-    """Sign whatever is given, as somebody would who has the key and means no good."""
+    """Sign any header and payload, like an attacker who has the key."""
     signed = f"{_base64url(header)}.{_base64url(payload)}"
     return f"{signed}.{_base64url(hmac.digest(secret, signed.encode(), digest))}"
 
@@ -109,28 +109,28 @@ def _without(claims: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in claims.items() if name not in names}
 
 
-def _refused(token: str) -> None:
+def _assert_rejected(token: str) -> None:
     with pytest.raises(InvalidToken):
         _issuer().verify(token, now=make.NOW)
 
 
 class TestIssuedToken:
-    def test_is_what_rfc_9068_says_for_a_customer(self) -> None:
+    def test_follows_rfc_9068_for_a_customer(self) -> None:
         header, claims = _read(_issuer().issue(CUSTOMER, now=make.NOW).value)
         assert header == HEADER
         assert _without(claims, "jti") == _without(CLAIMS, "jti")
 
-    def test_is_what_rfc_9068_says_for_a_service(self) -> None:
+    def test_follows_rfc_9068_for_a_service(self) -> None:
         header, claims = _read(_issuer().issue(SERVICE, now=make.NOW).value)
         assert header == HEADER
         assert _without(claims, "jti") == _without(SERVICE_CLAIMS, "jti")
 
-    def test_says_how_long_it_lives(self) -> None:
+    def test_has_its_lifetime(self) -> None:
         issuer = _issuer(ttl=timedelta(minutes=5), service_ttl=timedelta(minutes=1))
         assert issuer.issue(CUSTOMER, now=make.NOW).expires_in == timedelta(minutes=5)
         assert issuer.issue(SERVICE, now=make.NOW).expires_in == timedelta(minutes=1)
 
-    def test_expires_on_a_whole_second_and_no_later_than_said(self) -> None:
+    def test_expires_on_a_whole_second_and_not_after_its_lifetime(self) -> None:
         now = make.NOW + timedelta(milliseconds=999)
         issuer = _issuer()
         token = issuer.issue(CUSTOMER, now=now)
@@ -141,7 +141,7 @@ class TestIssuedToken:
         ("ttl", "service_ttl"),
         [(timedelta(0), None), (TTL, TTL + timedelta(seconds=1)), (TTL, timedelta(0))],
     )
-    def test_lives_as_long_as_makes_sense(
+    def test_requires_a_valid_lifetime(
         self, ttl: timedelta, service_ttl: timedelta | None
     ) -> None:
         with pytest.raises(ValueError, match="live"):
@@ -149,7 +149,7 @@ class TestIssuedToken:
 
 
 class TestSignature:
-    """The baseline of all refusals below: the same token, unchanged, is accepted."""
+    """The baseline of all rejections below: the unchanged token is accepted."""
 
     @pytest.mark.parametrize("kid_secret", [("new", NEW), ("old", OLD)], ids=["new", "old"])
     def test_of_each_key_is_accepted(self, kid_secret: tuple[str, bytes]) -> None:
@@ -168,17 +168,17 @@ class TestSignature:
             _issuer({"new": NEW}).verify(token, now=make.NOW)
 
     def test_of_another_key_is_refused(self) -> None:
-        _refused(_token(secret=OLD))
-        _refused(_token(secret=b"x" * 32))
-        _refused(_token(secret=b""))
-        _refused(_token({**HEADER, "kid": "old"}, secret=NEW))
+        _assert_rejected(_token(secret=OLD))
+        _assert_rejected(_token(secret=b"x" * 32))
+        _assert_rejected(_token(secret=b""))
+        _assert_rejected(_token({**HEADER, "kid": "old"}, secret=NEW))
 
-    def test_is_read_in_one_spelling_only(self) -> None:
-        """A last character that differs in bits that decode to nothing is another token."""
+    def test_is_accepted_in_one_encoding_only(self) -> None:
+        """Another last character is rejected even if it decodes to the same bytes."""
         token = _token()
         alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
         for character in alphabet.replace(token[-1], ""):
-            _refused(token[:-1] + character)
+            _assert_rejected(token[:-1] + character)
 
 
 HEADERS: list[Any] = [
@@ -233,18 +233,18 @@ HEADERS: list[Any] = [
 class TestHeader:
     @pytest.mark.parametrize("header", HEADERS, ids=ascii)
     def test_other_than_ours_is_refused(self, header: Any) -> None:
-        _refused(_token(header))
+        _assert_rejected(_token(header))
 
     @pytest.mark.parametrize(("algorithm", "digest"), [("HS384", "sha384"), ("HS512", "sha512")])
     def test_of_another_algorithm_is_refused_although_signed_by_it(
         self, algorithm: str, digest: str
     ) -> None:
-        _refused(_token({**HEADER, "alg": algorithm}, digest=digest))
+        _assert_rejected(_token({**HEADER, "alg": algorithm}, digest=digest))
 
     def test_of_an_unsigned_token_is_refused(self) -> None:
         unsigned = _token({**HEADER, "alg": "none"}).rpartition(".")[0]
-        _refused(unsigned)
-        _refused(unsigned + ".")
+        _assert_rejected(unsigned)
+        _assert_rejected(unsigned + ".")
 
     @pytest.mark.parametrize(
         "header",
@@ -260,8 +260,8 @@ class TestHeader:
         ],
         ids=lambda header: ascii(header[:16]),
     )
-    def test_that_is_no_json_object_is_refused(self, header: bytes) -> None:
-        _refused(_sign(header, json.dumps(CLAIMS).encode()))
+    def test_that_is_not_a_json_object_is_refused(self, header: bytes) -> None:
+        _assert_rejected(_sign(header, json.dumps(CLAIMS).encode()))
 
 
 NO_UUIDS: list[Any] = [
@@ -361,19 +361,19 @@ WRONG_SERVICE: list[tuple[str, Any]] = [
 class TestClaims:
     @pytest.mark.parametrize("name", list(CLAIMS))
     def test_that_miss_one_are_refused(self, name: str) -> None:
-        _refused(_token(claims=_without(CLAIMS, name)))
+        _assert_rejected(_token(claims=_without(CLAIMS, name)))
 
     @pytest.mark.parametrize("name", list(SERVICE_CLAIMS))
     def test_of_a_service_that_miss_one_are_refused(self, name: str) -> None:
-        _refused(_token(claims=_without(SERVICE_CLAIMS, name)))
+        _assert_rejected(_token(claims=_without(SERVICE_CLAIMS, name)))
 
     @pytest.mark.parametrize(("name", "value"), WRONG, ids=lambda value: ascii(value)[:24])
     def test_with_a_wrong_one_are_refused(self, name: str, value: Any) -> None:
-        _refused(_token(claims={**CLAIMS, name: value}))
+        _assert_rejected(_token(claims={**CLAIMS, name: value}))
 
     @pytest.mark.parametrize(("name", "value"), WRONG_SERVICE, ids=lambda value: ascii(value)[:24])
     def test_of_a_service_with_a_wrong_one_are_refused(self, name: str, value: Any) -> None:
-        _refused(_token(claims={**SERVICE_CLAIMS, name: value}))
+        _assert_rejected(_token(claims={**SERVICE_CLAIMS, name: value}))
 
     @pytest.mark.parametrize(
         "payload",
@@ -398,20 +398,20 @@ class TestClaims:
         ],
         ids=lambda payload: ascii(payload[:16]),
     )
-    def test_that_are_no_json_object_are_refused(self, payload: bytes) -> None:
-        _refused(_sign(json.dumps(HEADER).encode(), payload))
+    def test_that_are_not_a_json_object_are_refused(self, payload: bytes) -> None:
+        _assert_rejected(_sign(json.dumps(HEADER).encode(), payload))
 
     def test_of_another_issuer_or_audience_are_refused(self) -> None:
         for stranger in (_issuer(issuer="https://other.test"), _issuer(audience="other")):
-            _refused(stranger.issue(CUSTOMER, now=make.NOW).value)
+            _assert_rejected(stranger.issue(CUSTOMER, now=make.NOW).value)
 
 
 class TestLife:
-    def test_longer_than_we_grant_is_refused(self) -> None:
-        _refused(_token(claims={**CLAIMS, "exp": NOW + 901}))
-        _refused(_token(claims={**CLAIMS, "iat": NOW - 1, "exp": NOW + 900}))
+    def test_that_is_too_long_is_refused(self) -> None:
+        _assert_rejected(_token(claims={**CLAIMS, "exp": NOW + 901}))
+        _assert_rejected(_token(claims={**CLAIMS, "iat": NOW - 1, "exp": NOW + 900}))
 
-    def test_longer_than_we_grant_to_services_is_refused(self) -> None:
+    def test_that_is_too_long_for_a_service_is_refused(self) -> None:
         issuer = _issuer(service_ttl=timedelta(minutes=5))
         token = issuer.issue(SERVICE, now=make.NOW).value
         assert issuer.verify(token, now=make.NOW) == SERVICE
@@ -419,21 +419,21 @@ class TestLife:
             issuer.verify(_token(claims=SERVICE_CLAIMS), now=make.NOW)
 
     def test_without_a_duration_is_refused(self) -> None:
-        _refused(_token(claims={**CLAIMS, "iat": NOW, "exp": NOW}))
-        _refused(_token(claims={**CLAIMS, "iat": NOW + 5, "exp": NOW + 4}))
+        _assert_rejected(_token(claims={**CLAIMS, "iat": NOW, "exp": NOW}))
+        _assert_rejected(_token(claims={**CLAIMS, "iat": NOW + 5, "exp": NOW + 4}))
 
     def test_that_is_over_is_refused_to_the_second(self) -> None:
         token = _token(claims={**CLAIMS, "iat": NOW - 900, "exp": NOW})
-        _refused(token)
+        _assert_rejected(token)
         assert _issuer().verify(token, now=make.NOW - timedelta(microseconds=1)) == CUSTOMER
 
-    def test_that_begins_in_the_future_is_refused_beyond_the_clocks_of_our_machines(self) -> None:
+    def test_that_starts_in_the_future_is_refused_beyond_the_leeway(self) -> None:
         soon = _token(claims={**CLAIMS, "iat": NOW + 5, "exp": NOW + 905})
         assert _issuer().verify(soon, now=make.NOW) == CUSTOMER
-        _refused(_token(claims={**CLAIMS, "iat": NOW + 6, "exp": NOW + 906}))
+        _assert_rejected(_token(claims={**CLAIMS, "iat": NOW + 6, "exp": NOW + 906}))
 
     @pytest.mark.parametrize("year", [1971, 2001, 2999])
-    def test_goes_by_the_time_that_is_given_and_no_other(self, year: int) -> None:
+    def test_depends_only_on_the_given_time(self, year: int) -> None:
         now = datetime(year, 1, 1, tzinfo=UTC)
         token = _issuer().issue(CUSTOMER, now=now).value
         assert _issuer().verify(token, now=now) == CUSTOMER
@@ -441,9 +441,9 @@ class TestLife:
 
 class TestText:
     def test_of_a_token_may_not_be_longer_than_4_kib(self) -> None:
-        _refused(_token(claims={**CLAIMS, "pad": "x" * TOKEN_MAX}))
-        _refused("a" * 16_384)
-        _refused("." * 1_000_000)
+        _assert_rejected(_token(claims={**CLAIMS, "pad": "x" * TOKEN_MAX}))
+        _assert_rejected("a" * 16_384)
+        _assert_rejected("." * 1_000_000)
 
     @pytest.mark.parametrize(
         "change",
@@ -476,11 +476,11 @@ class TestText:
             lambda token: "a.b.c",
         ],
     )
-    def test_that_is_no_compact_token_is_refused(self, change: Any) -> None:
-        _refused(change(_token()))
+    def test_that_is_not_a_compact_token_is_refused(self, change: Any) -> None:
+        _assert_rejected(change(_token()))
 
     def test_of_a_refresh_token_is_refused(self) -> None:
-        _refused(_base64url(hashlib.sha256(b"refresh").digest()))
+        _assert_rejected(_base64url(hashlib.sha256(b"refresh").digest()))
 
 
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))
@@ -493,12 +493,12 @@ PARTS = st.from_regex(r"[A-Za-z0-9_=-]{0,60}(\.[A-Za-z0-9_=-]{0,60}){0,4}", full
 
 
 class TestAnything:
-    """Whatever is presented, the answer is a principal or InvalidToken, never anything else."""
+    """Any input yields a principal or InvalidToken, never another exception."""
 
     @given(token=ANY_TEXT | PARTS)
     @settings(deadline=None, max_examples=300)
-    def test_that_we_did_not_sign_is_refused(self, token: str) -> None:
-        _refused(token)
+    def test_without_a_signature_is_refused(self, token: str) -> None:
+        _assert_rejected(token)
 
     @given(data=st.data())
     @settings(deadline=None, max_examples=300)
@@ -510,12 +510,12 @@ class TestAnything:
         upto = data.draw(st.integers(at, min(at + 5, len(token))))
         changed = token[:at] + data.draw(ANY_TEXT | PARTS) + token[upto:]
         if changed != token:
-            _refused(changed)
+            _assert_rejected(changed)
 
     @given(claims=st.dictionaries(st.sampled_from([*CLAIMS, "scope"]) | ANY_TEXT, ANY_JSON))
     @settings(deadline=None, max_examples=300)
-    def test_that_claims_anything_at_all_is_refused(self, claims: dict[str, Any]) -> None:
-        _refused(_token(claims=claims))
+    def test_with_any_claims_is_refused(self, claims: dict[str, Any]) -> None:
+        _assert_rejected(_token(claims=claims))
 
     @given(
         base=st.sampled_from([CLAIMS, SERVICE_CLAIMS]),
@@ -535,5 +535,5 @@ class TestAnything:
 
     @given(header=st.dictionaries(st.sampled_from([*HEADER, "crit", "b64"]) | ANY_TEXT, ANY_JSON))
     @settings(deadline=None, max_examples=300)
-    def test_with_any_header_at_all_is_refused(self, header: dict[str, Any]) -> None:
-        _refused(_token(header))
+    def test_with_any_header_is_refused(self, header: dict[str, Any]) -> None:
+        _assert_rejected(_token(header))
