@@ -1,7 +1,6 @@
-"""A tracer whose spans stay in this process."""
+"""Spans that stay in this process."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -9,11 +8,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from opentelemetry.trace import StatusCode
 
-from app.infra.observability.tracing.tracer import OpenTelemetryTracer
 
-
-class RecordingTracer(OpenTelemetryTracer):
-    """Keeps what it is told; nothing of what is not `sampled`."""
+class SpanRecorder:
+    """A tracer with a provider of its own, and the spans that ended; none unless `sampled`."""
 
     def __init__(self, *, sampled: bool = True) -> None:
         self._exporter = InMemorySpanExporter()
@@ -21,7 +18,7 @@ class RecordingTracer(OpenTelemetryTracer):
             sampler=ALWAYS_ON if sampled else ALWAYS_OFF, shutdown_on_exit=False
         )
         provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        super().__init__(provider, patience=timedelta(seconds=10))
+        self.tracer = provider.get_tracer("tests")
 
     @property
     def spans(self) -> Sequence[ReadableSpan]:
@@ -39,7 +36,7 @@ class RecordingTracer(OpenTelemetryTracer):
         return span
 
     def everything(self) -> str:
-        """Return all that spans say, in one text."""
+        """Return everything that the spans contain as one text."""
         return "\n".join(str(span.to_json()) for span in self.spans)
 
 
@@ -51,5 +48,5 @@ def failure(span: ReadableSpan) -> object:
 
 
 def parent_id(span: ReadableSpan) -> int | None:
-    """Return the id of the span that a span is a part of."""
+    """Return the id of a span's parent."""
     return None if span.parent is None else span.parent.span_id

@@ -1,7 +1,7 @@
-"""Background work with an owner."""
+"""Background tasks of one process."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
 from datetime import timedelta
 from functools import partial
@@ -9,65 +9,66 @@ from types import TracebackType
 from typing import Self, TypeVar, cast
 
 import structlog
+from opentelemetry.trace import Link, Tracer
 from typing_extensions import override
 
 from app.application.ports import BackgroundTasks
-from app.application.tracer import NULL_TRACER, Tracer
+from app.infra.observability.tracing.spans import NO_TRACER, links_to, start_span
 
 T = TypeVar("T")
 
-TO_CLEAN_UP = timedelta(seconds=2)
-"""What canceled work is given; work that refuses to end must not keep the process."""
+CANCEL_TIMEOUT = timedelta(seconds=2)
+"""How long to wait for canceled tasks; one that does not end must not keep the process alive."""
 
 logger = structlog.get_logger(__name__)
 
 
 class TaskManager(BackgroundTasks):
     """
-    Runs at most `limit` works at once, and on leaving gives them a `grace` before it cancels them.
+    Runs at most `limit` tasks at once; on leaving waits `grace` for them and cancels the rest.
 
-    Enter it before work is given to it, and leave it before the clients that the work uses.
-    `tracer` is told of work that nobody waits for, as a trace of its own.
+    Enter it before the first task starts, and leave it before the clients that tasks use. A task
+    that no caller waits for is recorded as a trace of its own.
     """
 
-    def __init__(self, *, limit: int, grace: timedelta, tracer: Tracer = NULL_TRACER) -> None:
+    def __init__(self, *, limit: int, grace: timedelta, tracer: Tracer = NO_TRACER) -> None:
         self._limit = limit
         self._grace = grace
         self._tracer = tracer
         self._closing = False
         self._refusing = False
-        # Strong references: the event loop's own are weak.
+        # The event loop holds only weak references to tasks.
         self._running: dict[str, asyncio.Task[object]] = {}
 
     @override
     def start(self, key: str, work: Callable[[], Awaitable[object]]) -> bool:
         if key in self._running:
             return False
-        # A fresh context: what goes on after the answer must not carry the request's id.
-        traced = partial(self._traced, key, work, self._tracer.carried())
-        return self._begin(key, traced, Context()) is not None
+        # An empty context: the task outlives the request and must not log the request's id.
+        traced = partial(self._run_traced, key, work, links_to())
+        return self._create_task(key, traced, Context()) is not None
 
     @override
     async def join(self, key: str, work: Callable[[], Awaitable[T]]) -> T | None:
-        # The caller waits for it, so the work carries the id of the request that began it.
-        task = self._running.get(key) or self._begin(key, work, copy_context())
+        # The caller waits, so the task keeps the context of the request that started it.
+        task = self._running.get(key) or self._create_task(key, work, copy_context())
         if task is None:
             return None
         # Unlike `await task`, this does not cancel the task when the caller is canceled.
         await asyncio.wait([task])
         return None if task.cancelled() else cast("T", task.result())
 
-    async def _traced(
-        self, key: str, work: Callable[[], Awaitable[object]], because_of: str | None
+    async def _run_traced(
+        self, key: str, work: Callable[[], Awaitable[object]], links: Sequence[Link]
     ) -> object:
-        with self._tracer.span("background", attributes={"task": key}, because_of=because_of):
+        with start_span(self._tracer, "background", attributes={"task": key}, links=links):
             return await work()
 
-    def _begin(
+    def _create_task(
         self, key: str, work: Callable[[], Awaitable[object]], context: Context
     ) -> asyncio.Task[object] | None:
         if self._closing or len(self._running) >= self._limit:
-            self._refused(key)
+            self._log_refusal(key)
             return None
         self._refusing = False
         task = asyncio.get_running_loop().create_task(_run(work), name=key, context=context)
@@ -75,8 +76,9 @@ class TaskManager(BackgroundTasks):
         task.add_done_callback(partial(self._ended, key))
         return task
 
-    def _refused(self, key: str) -> None:
-        if not self._refusing:  # once until there is room again: a full house is not a full log
+    def _log_refusal(self, key: str) -> None:
+        # Log the first refusal of a period only: the limit is reached under load.
+        if not self._refusing:
             self._refusing = True
             reason = "closing" if self._closing else "limit"
             logger.warning("background_task_refused", task=key, reason=reason)
@@ -99,15 +101,15 @@ class TaskManager(BackgroundTasks):
     ) -> None:
         self._closing = True
         try:
-            await self._drain(within=self._grace)
+            await self._wait_for_tasks(limit=self._grace)
         finally:
             for task in self._running.values():
                 task.cancel()
-            await self._drain(within=TO_CLEAN_UP)
+            await self._wait_for_tasks(limit=CANCEL_TIMEOUT)
 
-    async def _drain(self, *, within: timedelta) -> None:
+    async def _wait_for_tasks(self, *, limit: timedelta) -> None:
         if self._running:
-            await asyncio.wait(self._running.values(), timeout=within.total_seconds())
+            await asyncio.wait(self._running.values(), timeout=limit.total_seconds())
 
 
 async def _run(work: Callable[[], Awaitable[object]]) -> object:

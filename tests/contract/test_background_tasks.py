@@ -13,7 +13,7 @@ from tests.double.tasks import DeferredTasks
 request_id: ContextVar[str] = ContextVar("request_id", default="none")
 
 Settle: TypeAlias = Callable[[], Awaitable[None]]
-"""Waits until the work that was started is at its end."""
+"""Waits until the started work has ended."""
 
 
 @pytest.fixture(params=["deferred", "manager"])
@@ -35,7 +35,7 @@ def settle(tasks: BackgroundTasks) -> Settle:
 
 
 class Work:
-    """Work that can be held up, and counts how often it was begun."""
+    """Work that blocks until `may_end` is set, and counts its runs."""
 
     def __init__(self, *, result: str = "done", error: Exception | None = None) -> None:
         self.begun = 0
@@ -55,7 +55,7 @@ class Work:
         return self._result
 
     def free(self) -> "Work":
-        """Let it end as soon as it likes."""
+        """Let it end without blocking."""
         self.may_end.set()
         return self
 
@@ -65,7 +65,7 @@ async def _turns() -> None:
         await asyncio.sleep(0)
 
 
-class TestWorkThatWasStarted:
+class TestStart:
     async def test_runs_once(self, tasks: BackgroundTasks, settle: Settle) -> None:
         work, second = Work().free(), Work().free()
 
@@ -89,16 +89,14 @@ class TestWorkThatWasStarted:
             await settle()
         assert work.ended == 2
 
-    async def test_does_not_keep_work_of_other_keys_out(
-        self, tasks: BackgroundTasks, settle: Settle
-    ) -> None:
+    async def test_does_not_block_other_keys(self, tasks: BackgroundTasks, settle: Settle) -> None:
         work = Work().free()
         assert tasks.start("a", work)
         assert tasks.start("b", work)
         await settle()
         assert work.ended == 2
 
-    async def test_is_shared_with_those_who_join(
+    async def test_shares_its_result_with_callers_that_join(
         self, tasks: BackgroundTasks, settle: Settle
     ) -> None:
         work, second = Work(result="first").free(), Work(result="second").free()
@@ -109,7 +107,7 @@ class TestWorkThatWasStarted:
 
         assert (work.begun, second.begun) == (1, 0)
 
-    async def test_knows_nothing_of_the_request(
+    async def test_does_not_inherit_the_context_of_the_request(
         self, tasks: BackgroundTasks, settle: Settle
     ) -> None:
         work = Work().free()
@@ -120,8 +118,8 @@ class TestWorkThatWasStarted:
         assert work.seen_id == "none"
 
 
-class TestWorkThatIsJoined:
-    async def test_gives_its_result_to_all(self, tasks: BackgroundTasks) -> None:
+class TestJoin:
+    async def test_returns_the_result_to_all_callers(self, tasks: BackgroundTasks) -> None:
         work = Work()
         waits = [asyncio.ensure_future(tasks.join("a", work)) for _ in range(10)]
         await _turns()
@@ -130,7 +128,7 @@ class TestWorkThatIsJoined:
         assert await asyncio.gather(*waits) == ["done"] * 10
         assert work.begun == 1
 
-    async def test_keeps_work_of_its_key_from_being_started(self, tasks: BackgroundTasks) -> None:
+    async def test_prevents_starting_the_same_key(self, tasks: BackgroundTasks) -> None:
         work = Work()
         wait = asyncio.ensure_future(tasks.join("a", work))
         await _turns()
@@ -140,7 +138,7 @@ class TestWorkThatIsJoined:
         work.free()
         assert await wait == "done"
 
-    async def test_goes_on_when_a_wait_is_canceled(self, tasks: BackgroundTasks) -> None:
+    async def test_continues_when_a_caller_is_canceled(self, tasks: BackgroundTasks) -> None:
         work = Work()
         first = asyncio.ensure_future(tasks.join("a", work))
         second = asyncio.ensure_future(tasks.join("a", work))
@@ -154,7 +152,7 @@ class TestWorkThatIsJoined:
         assert await second == "done"
         assert work.begun == 1
 
-    async def test_goes_on_when_all_waits_are_canceled(self, tasks: BackgroundTasks) -> None:
+    async def test_continues_when_all_callers_are_canceled(self, tasks: BackgroundTasks) -> None:
         work = Work()
         wait = asyncio.ensure_future(tasks.join("a", work))
         await _turns()
@@ -166,23 +164,21 @@ class TestWorkThatIsJoined:
 
         assert work.ended == 1
 
-    async def test_begins_anew_after_its_end(self, tasks: BackgroundTasks) -> None:
+    async def test_runs_again_after_its_end(self, tasks: BackgroundTasks) -> None:
         work = Work().free()
         for _ in range(2):
             assert await tasks.join("a", work) == "done"
             await _turns()
         assert work.ended == 2
 
-    async def test_carries_the_id_of_the_request_that_began_it(
-        self, tasks: BackgroundTasks
-    ) -> None:
+    async def test_inherits_the_context_of_the_request(self, tasks: BackgroundTasks) -> None:
         work = Work().free()
         token = request_id.set("r-1")
         assert await tasks.join("a", work) == "done"
         request_id.reset(token)
         assert work.seen_id == "r-1"
 
-    async def test_raises_what_it_raises_to_all(self, tasks: BackgroundTasks) -> None:
+    async def test_raises_its_exception_to_all_callers(self, tasks: BackgroundTasks) -> None:
         work = Work(error=LookupError("gone"))
         waits = [asyncio.ensure_future(tasks.join("a", work)) for _ in range(3)]
         await _turns()

@@ -10,14 +10,15 @@ import structlog
 from structlog.testing import capture_logs
 
 from app.infra.http.middleware.request_id import RequestIdBound
-from app.infra.observability.logger import REDACTED, PlainEvents, configure_logging
+from app.infra.observability.logger import PlainEvents, configure_logging
+from app.infra.observability.redaction import REDACTED
 
 Write = Callable[[], str]
 
 
 @pytest.fixture
-def logging_as_before() -> Iterator[None]:
-    """Put the process's logging back when the test is over."""
+def restored_logging() -> Iterator[None]:
+    """Restore the process's logging after the test."""
     root = logging.getLogger()
     handlers, level, config = root.handlers[:], root.level, structlog.get_config()
     processors = config["processors"][:]
@@ -29,7 +30,7 @@ def logging_as_before() -> Iterator[None]:
     structlog.contextvars.clear_contextvars()
 
 
-@pytest.mark.usefixtures("logging_as_before")
+@pytest.mark.usefixtures("restored_logging")
 class LogTest:
     """What was logged since `configure`."""
 
@@ -51,7 +52,7 @@ def fail(message: str) -> None:
 
 
 class TestJson(LogTest):
-    def test_is_one_object_a_line(self) -> None:
+    def test_writes_one_object_per_line(self) -> None:
         self.configure("json")
         structlog.stdlib.get_logger("app.somewhere").info("done", count=2, ratio=float("nan"))
         line = self.line()
@@ -64,7 +65,7 @@ class TestJson(LogTest):
             "ratio": "nan",
         }
 
-    def test_holds_what_the_standard_library_logs(self) -> None:
+    def test_includes_the_standard_library(self) -> None:
         self.configure("json")
         logging.getLogger("uvicorn.error").info("at %s", "work", extra={"color_message": "x"})
         logging.getLogger("app.core").info("customer_created", extra={"customer_id": "c1"})
@@ -73,13 +74,13 @@ class TestJson(LogTest):
         assert "color_message" not in first
         assert (second["event"], second["customer_id"]) == ("customer_created", "c1")
 
-    def test_holds_the_context(self) -> None:
+    def test_includes_the_context(self) -> None:
         self.configure("json")
         with structlog.contextvars.bound_contextvars(request_id="r1"):
             logging.getLogger("app.core").info("done")
         assert self.line()["request_id"] == "r1"
 
-    def test_holds_the_stack_without_local_variables(self) -> None:
+    def test_includes_the_traceback_without_local_variables(self) -> None:
         self.configure("json")
         local = "never" + "shown"
         try:
@@ -89,7 +90,7 @@ class TestJson(LogTest):
         assert "RuntimeError: 10" in self.line()["exception"]
         assert local not in self.stream.getvalue()
 
-    def test_holds_warnings(self) -> None:
+    def test_includes_warnings(self) -> None:
         self.configure("json")
         with warnings.catch_warnings(action="always"):
             logging.captureWarnings(capture=False)
@@ -97,13 +98,13 @@ class TestJson(LogTest):
             warnings.warn("look out", stacklevel=1)
         assert "look out" in self.line()["event"]
 
-    def test_leaves_out_what_is_below_the_level(self) -> None:
+    def test_drops_events_below_the_level(self) -> None:
         self.configure("json", level="WARNING")
         structlog.stdlib.get_logger("app").info("detail")
         logging.getLogger("app").info("detail")
         assert self.stream.getvalue() == ""
 
-    def test_leaves_out_statements_and_urls(self) -> None:
+    def test_drops_statements_and_urls(self) -> None:
         self.configure("json", level="DEBUG")
         for name in ("sqlalchemy.engine.Engine", "httpx2", "uvicorn.access"):
             logging.getLogger(name).info("detail")
@@ -183,11 +184,13 @@ class TestConsole(LogTest):
         assert "\x1b" not in self.stream.getvalue()
 
 
-class TestIds(LogTest):
+class TestExtraFields(LogTest):
     def test_are_on_every_line(self) -> None:
         self.stream = io.StringIO()
         ids: dict[str, str] = {}
-        configure_logging(format="json", level="INFO", stream=self.stream, ids=lambda: ids)
+        configure_logging(
+            format="json", level="INFO", stream=self.stream, extra_fields=lambda: ids
+        )
         structlog.stdlib.get_logger("app.outside").info("done")
         ids["trace_id"] = "t1"
         structlog.stdlib.get_logger("app.somewhere").info("done")
@@ -201,7 +204,7 @@ FIELDS = {"route": "/products/{product_id}", "status": 200, "duration_ms": 0.25,
 
 class TestPlainEvents(LogTest):
     def write(self, *, request_id: str = "r1", fields: Mapping[str, Any] = FIELDS) -> None:
-        """Log an event as one of those that happen all the time, and as any other."""
+        """Log an event through `PlainEvents` and through an ordinary logger."""
         with RequestIdBound(request_id):
             PlainEvents("app.somewhere", "done")(fields, request_id=request_id)
             structlog.stdlib.get_logger("app.somewhere").info("done", **fields)
@@ -223,7 +226,7 @@ class TestPlainEvents(LogTest):
             (f"aiq_shop_{'0a' * 32}", FIELDS),
         ],
     )
-    def test_are_logged_as_any_other(self, request_id: str, fields: Mapping[str, Any]) -> None:
+    def test_are_equal_to_ordinary_lines(self, request_id: str, fields: Mapping[str, Any]) -> None:
         self.configure("json")
         self.write(request_id=request_id, fields=fields)
         first, second = self.lines()
@@ -231,10 +234,13 @@ class TestPlainEvents(LogTest):
         assert self.stream.getvalue().isascii()
         assert (request_id in self.stream.getvalue()) == (request_id == "r1")
 
-    def test_carry_the_ids_of_all_lines(self) -> None:
+    def test_carry_the_extra_fields(self) -> None:
         self.stream = io.StringIO()
         configure_logging(
-            format="json", level="INFO", stream=self.stream, ids=lambda: {"trace_id": "t1"}
+            format="json",
+            level="INFO",
+            stream=self.stream,
+            extra_fields=lambda: {"trace_id": "t1"},
         )
         self.write()
         first, second = self.lines()
@@ -246,13 +252,13 @@ class TestPlainEvents(LogTest):
         self.write()
         assert self.stream.getvalue() == ""
 
-    def test_look_on_a_terminal_as_any_other(self) -> None:
+    def test_are_equal_on_a_terminal(self) -> None:
         self.configure("console")
         self.write()
         first, second = (line.split(maxsplit=1)[1] for line in self.stream.getvalue().splitlines())
         assert first == second
 
-    def test_are_seen_by_tests(self) -> None:
+    def test_are_captured_by_structlogs_testing(self) -> None:
         self.configure("json")
         with capture_logs() as logs:
             self.write()

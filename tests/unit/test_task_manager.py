@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from app.infra.task_manager import TaskManager
-from tests.recorder import RecordingTracer, parent_id
+from tests.recorder import SpanRecorder, parent_id
 
 LONG = timedelta(seconds=10)
 NO_TIME = timedelta(0)
@@ -28,7 +28,7 @@ async def _turns() -> None:
 
 
 class Gate:
-    """Work that ends when it is told to, and notes how it ended."""
+    """Work that blocks until `open` is set, and records how it ended."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -45,7 +45,7 @@ class Gate:
 
 
 class TestTaskManager:
-    async def test_keeps_its_work_alive(self) -> None:
+    async def test_keeps_a_reference_to_its_tasks(self) -> None:
         gate = Gate()
         async with TaskManager(limit=1, grace=LONG) as tasks:
             tasks.start("a", gate)
@@ -54,7 +54,7 @@ class TestTaskManager:
             gate.open.set()
         assert gate.ended == "done"
 
-    async def test_refuses_work_beyond_its_limit_and_says_so_once(self, logs: Logs) -> None:
+    async def test_refuses_work_beyond_its_limit_and_logs_it_once(self, logs: Logs) -> None:
         gate = Gate()
         async with TaskManager(limit=2, grace=LONG) as tasks:
             assert tasks.start("a", gate)
@@ -73,7 +73,7 @@ class TestTaskManager:
             await _turns()
             assert tasks.start("c", gate)
 
-    async def test_lets_those_join_whose_work_is_under_way_although_it_is_full(self) -> None:
+    async def test_lets_callers_join_a_running_task_at_the_limit(self) -> None:
         gate = Gate()
         async with TaskManager(limit=1, grace=LONG) as tasks:
             tasks.start("a", gate)
@@ -82,7 +82,7 @@ class TestTaskManager:
             gate.open.set()
             assert await wait == "done"
 
-    async def test_logs_what_failed_and_goes_on(self, logs: Logs) -> None:
+    async def test_logs_a_failure_and_continues(self, logs: Logs) -> None:
         async def fail() -> None:
             raise LookupError("gone")
 
@@ -93,7 +93,7 @@ class TestTaskManager:
         assert [entry["event"] for entry in logs] == 2 * ["background_task_failed"]
         assert isinstance(logs[0]["exc_info"], LookupError)
 
-    async def test_logs_a_failure_although_all_who_waited_hung_up(self, logs: Logs) -> None:
+    async def test_logs_a_failure_after_all_callers_were_canceled(self, logs: Logs) -> None:
         gate = Gate()
 
         async def fail() -> None:
@@ -109,14 +109,14 @@ class TestTaskManager:
 
 
 class TestLeavingATaskManager:
-    async def test_waits_for_work_that_ends_in_time(self) -> None:
+    async def test_waits_for_tasks_within_the_grace_period(self) -> None:
         gate = Gate()
         async with TaskManager(limit=1, grace=LONG) as tasks:
             tasks.start("a", gate)
             asyncio.get_running_loop().call_soon(gate.open.set)
         assert gate.ended == "done"
 
-    async def test_cancels_work_that_does_not(self, logs: Logs) -> None:
+    async def test_cancels_tasks_after_the_grace_period(self, logs: Logs) -> None:
         gate = Gate()
         async with TaskManager(limit=1, grace=NO_TIME) as tasks:
             tasks.start("a", gate)
@@ -124,9 +124,9 @@ class TestLeavingATaskManager:
             await _turns()
         assert gate.ended == "canceled"
         assert [entry["event"] for entry in logs] == ["background_task_canceled"]
-        assert await wait is None, "Whoever waits is not canceled with the work"
+        assert await wait is None, "the caller is not canceled with the task"
 
-    async def test_refuses_new_work_meanwhile(self) -> None:
+    async def test_refuses_new_tasks_meanwhile(self) -> None:
         refused: list[object] = []
 
         async with TaskManager(limit=10, grace=LONG) as tasks:
@@ -139,7 +139,7 @@ class TestLeavingATaskManager:
         assert refused == [False, None]
         assert not tasks.start("d", Gate())
 
-    async def test_cancels_all_work_when_it_is_canceled_itself(self) -> None:
+    async def test_cancels_all_tasks_when_it_is_canceled_itself(self) -> None:
         gate = Gate()
         entered = asyncio.Event()
 
@@ -156,36 +156,36 @@ class TestLeavingATaskManager:
             await owner
         assert gate.ended == "canceled"
 
-    async def test_is_quick_if_there_is_nothing_to_wait_for(self) -> None:
+    async def test_does_not_wait_without_tasks(self) -> None:
         async with TaskManager(limit=1, grace=LONG):
             pass
 
 
 class TestTraces:
-    async def test_of_work_that_nobody_waits_for_are_linked_to_who_began_it(self) -> None:
-        tracer = RecordingTracer()
+    async def test_of_a_started_task_are_linked_to_the_request(self) -> None:
+        recorder = SpanRecorder()
 
         async def work() -> None:
-            with tracer.span("part"):
+            with recorder.tracer.start_as_current_span("part"):
                 pass
 
-        async with TaskManager(limit=1, grace=LONG, tracer=tracer) as tasks:
-            with tracer.span("request"):
+        async with TaskManager(limit=1, grace=LONG, tracer=recorder.tracer) as tasks:
+            with recorder.tracer.start_as_current_span("request"):
                 assert tasks.start("product:5", work)
-        background, request = tracer.only("background"), tracer.only("request")
-        assert parent_id(tracer.only("part")) == background.context.span_id
+        background, request = recorder.only("background"), recorder.only("request")
+        assert parent_id(recorder.only("part")) == background.context.span_id
         assert parent_id(background) is None
         assert [link.context.span_id for link in background.links] == [request.context.span_id]
         assert dict(background.attributes or {}) == {"task": "product:5"}
 
-    async def test_of_work_that_is_waited_for_go_on(self) -> None:
-        tracer = RecordingTracer()
+    async def test_of_a_joined_task_continue_the_request(self) -> None:
+        recorder = SpanRecorder()
 
         async def work() -> bool:
-            with tracer.span("part"):
+            with recorder.tracer.start_as_current_span("part"):
                 return True
 
-        async with TaskManager(limit=1, grace=LONG, tracer=tracer) as tasks:
-            with tracer.span("request"):
+        async with TaskManager(limit=1, grace=LONG, tracer=recorder.tracer) as tasks:
+            with recorder.tracer.start_as_current_span("request"):
                 assert await tasks.join("product:5", work)
-        assert parent_id(tracer.only("part")) == tracer.only("request").context.span_id
+        assert parent_id(recorder.only("part")) == recorder.only("request").context.span_id

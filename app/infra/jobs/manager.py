@@ -1,4 +1,4 @@
-"""What the library's workers do to the queue's tables, as ours want it."""
+"""procrastinate's job manager, with our rules for duplicate jobs and heartbeats."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -12,28 +12,28 @@ from typing_extensions import override
 
 class WorkerJobManager(JobManager):
     """
-    Lets a job give way to another of the same kind that waits already, and its worker be heard of.
+    Removes a failed job instead of retrying it if an equal one is already queued.
 
-    At most one job of a queueing lock waits. One that runs while another is enqueued cannot go
-    back to waiting when it fails, and need not: the other one does the same work.
+    At most one job of a queueing lock is queued. A job that fails while another one with its lock
+    is queued cannot go back to the queue, and the other one does the same work.
 
-    `beat` is called each time that the worker has told the database that it lives.
+    `on_heartbeat` is called after each update of the worker's heartbeat in the database.
     """
 
-    def __init__(self, connector: BaseConnector, *, beat: Callable[[], None]) -> None:
+    def __init__(self, connector: BaseConnector, *, on_heartbeat: Callable[[], None]) -> None:
         super().__init__(connector)
-        self._beat = beat
+        self._on_heartbeat = on_heartbeat
 
     @override
     async def register_worker(self) -> int:
         worker_id = await super().register_worker()
-        self._beat()
+        self._on_heartbeat()
         return worker_id
 
     @override
     async def update_heartbeat(self, worker_id: int) -> None:
         await super().update_heartbeat(worker_id)
-        self._beat()
+        self._on_heartbeat()
 
     @override
     async def retry_job_by_id_async(

@@ -1,5 +1,5 @@
-"""What can come of looking after jobs; without the library, which not every process needs."""
+"""Errors of job administration, importable without procrastinate."""
 
 
 class JobNotRetryable(Exception):
-    """There is no such job, or it is neither failed nor stalled."""
+    """The job does not exist or has not failed."""

@@ -1,4 +1,4 @@
-"""The queue as its own operators see it: procrastinate on the service's PostgreSQL."""
+"""The job queue, procrastinate in the service's PostgreSQL, and its administration."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -16,18 +16,18 @@ from procrastinate.psycopg_connector import PsycopgConnector
 from app.domain.outcome import StorageUnavailable
 from app.infra.jobs.outcome import JobNotRetryable
 
-# One that was retried or removed in between is not `failed` any more, and stays what it is.
+# A job that was retried or deleted meanwhile is not `failed` and is left alone.
 _REMOVE = "DELETE FROM procrastinate_jobs WHERE id = %(job_id)s AND status = 'failed'"
 
 
 def create_queue(conninfo: str, *, pool_size: int = 4) -> procrastinate.App:
-    """Make the queue's application; it connects when it is opened."""
+    """Create the queue's application; it connects when it is opened."""
     return procrastinate.App(
         connector=PsycopgConnector(
             conninfo=conninfo,
             min_size=1,
             max_size=pool_size,
-            # Fail while the database is away instead of waiting for half a minute.
+            # The default waits half a minute for an unreachable database.
             timeout=5,
             # Prepared statements do not survive a transaction pooler.
             kwargs={"prepare_threshold": None, "application_name": "favorites-worker"},
@@ -37,7 +37,7 @@ def create_queue(conninfo: str, *, pool_size: int = 4) -> procrastinate.App:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
-    """A job as an operator sees it; `attempts` counts the times it was begun and failed."""
+    """A job in a list for operators; `attempts` counts failed runs."""
 
     id: int
     task: str
@@ -48,19 +48,19 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retried:
-    """What became of dead letters: run `again`, or `superseded` by jobs that waited already."""
+class RetryResult:
+    """How many dead letters were `queued` again or `superseded` by a queued equal job."""
 
-    again: int = 0
+    queued: int = 0
     superseded: int = 0
 
 
-class JobDesk:
+class JobAdmin:
     """
-    Where operators look at jobs and run dead letters again.
+    Lists jobs and retries dead letters.
 
-    At most one job of a queueing lock waits. A dead letter of which there is one need not go back
-    to waiting, and cannot: the other one does the same work, and the dead letter is removed.
+    At most one job of a queueing lock is queued. A dead letter whose lock is taken cannot go back
+    to the queue and is removed: the queued job does the same work.
     """
 
     def __init__(self, app: procrastinate.App) -> None:
@@ -71,33 +71,33 @@ class JobDesk:
         """Return the jobs of a status (`todo`, `doing`, `failed`, …) or all, oldest first."""
         return [_view(job) for job in await self._manager.list_jobs_async(status=status)]
 
-    async def retry(self, job_id: int) -> Retried:
+    async def retry(self, job_id: int) -> RetryResult:
         """
-        Run a failed job again, at once.
+        Retry a failed job now.
 
-        :raises JobNotRetryable: if there is no such job or it has not failed
+        :raises JobNotRetryable: if the job does not exist or has not failed
         """
         try:
             await self._manager.retry_job_by_id_async(job_id=job_id, retry_at=utils.utcnow())
         except exceptions.UniqueViolation:
             await self._connector.execute_query_async(_REMOVE, job_id=job_id)
-            return Retried(superseded=1)
+            return RetryResult(superseded=1)
         except exceptions.ConnectorException as error:
-            # What the library's own function raises is about the job.
+            # Only procrastinate's SQL function raises this, about the job's status.
             if not isinstance(error.__cause__, psycopg.errors.RaiseException):
                 raise
             raise JobNotRetryable(f"Job {job_id} does not exist or has not failed") from error
-        return Retried(again=1)
+        return RetryResult(queued=1)
 
-    async def retry_all(self) -> Retried:
-        """Run all failed jobs again, at once."""
-        again = superseded = 0
+    async def retry_all(self) -> RetryResult:
+        """Retry all failed jobs now."""
+        queued = superseded = 0
         for job in await self._manager.list_jobs_async(status=Status.FAILED.value):
-            # Somebody else may have retried it meanwhile, or its time was over.
+            # Another operator may have retried it, or a worker deleted it, since it was listed.
             with suppress(JobNotRetryable):
-                done = await self.retry(job.id or 0)
-                again, superseded = again + done.again, superseded + done.superseded
-        return Retried(again=again, superseded=superseded)
+                result = await self.retry(job.id or 0)
+                queued, superseded = queued + result.queued, superseded + result.superseded
+        return RetryResult(queued=queued, superseded=superseded)
 
 
 def _view(job: QueuedJob) -> JobView:
@@ -112,15 +112,15 @@ def _view(job: QueuedJob) -> JobView:
 
 
 @asynccontextmanager
-async def job_desk(conninfo: str) -> AsyncGenerator[JobDesk]:
+async def open_job_admin(conninfo: str) -> AsyncGenerator[JobAdmin]:
     """
-    Open the desk on a database.
+    Connect to the queue of a database.
 
-    :raises StorageUnavailable: if the database is lost
+    :raises StorageUnavailable: if the database is unreachable or the connection is lost
     """
     try:
         async with create_queue(conninfo, pool_size=1).open_async() as app:
-            yield JobDesk(app)
+            yield JobAdmin(app)
     except (exceptions.ConnectorException, psycopg.Error) as error:
         raise StorageUnavailable(
             "The database cannot be reached at the moment", retry_after=timedelta(seconds=1)

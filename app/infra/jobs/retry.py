@@ -1,4 +1,4 @@
-"""When a job that failed is tried again."""
+"""When a failed job is retried."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,32 +12,32 @@ from typing_extensions import override
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff(BaseRetryStrategy):
     """
-    Exponential backoff with jitter, up to a longest wait, for about `patience`.
+    Exponential backoff with jitter, up to `max_wait` between attempts, for about `give_up_after`.
 
-    The waits are 1, 2, 4 … seconds up to `longest`, each shortened at random by up to a half, so
-    that the jobs of an outage do not come back together. A job that failed longer than `patience`
-    stays failed: it is a dead letter.
+    The waits are 1, 2, 4 … seconds, each shortened at random by up to a half, so that the jobs of
+    an outage are not retried all at once. A job that still fails after that stays failed: it is a
+    dead letter.
     """
 
-    longest: timedelta = timedelta(minutes=5)
-    patience: timedelta = timedelta(days=1)
+    max_wait: timedelta = timedelta(minutes=5)
+    give_up_after: timedelta = timedelta(days=1)
     random: Random = field(default_factory=SystemRandom)
 
     @override
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
-        if self._waited(job.attempts) >= self.patience:
+        if self._waited(job.attempts) >= self.give_up_after:
             return None
         wait = self._wait(job.attempts) * self.random.uniform(0.5, 1)
         return RetryDecision(retry_in={"milliseconds": round(wait / timedelta(milliseconds=1))})
 
     def _wait(self, attempts: int) -> timedelta:
-        # Beyond 2^20 seconds every wait is the longest one; the power is not worth computing.
-        return min(timedelta(seconds=2 ** min(attempts, 20)), self.longest)
+        # The exponent is capped: 2^20 seconds exceed any maximum.
+        return min(timedelta(seconds=2 ** min(attempts, 20)), self.max_wait)
 
     def _waited(self, attempts: int) -> timedelta:
-        """Return how long the waits so far were meant to be together."""
-        doubling = 0
-        while timedelta(seconds=2**doubling) < self.longest:
-            doubling += 1
-        rising = timedelta(seconds=2 ** min(attempts, doubling) - 1)
-        return rising + max(attempts - doubling, 0) * self.longest
+        """Return the sum of the waits before this attempt, without jitter."""
+        doublings = 0
+        while timedelta(seconds=2**doublings) < self.max_wait:
+            doublings += 1
+        rising = timedelta(seconds=2 ** min(attempts, doublings) - 1)
+        return rising + max(attempts - doublings, 0) * self.max_wait

@@ -1,4 +1,4 @@
-"""The worker: runs the queue's jobs and the periodic ones, on any number of machines."""
+"""The worker process: runs queued and periodic jobs; any number of workers may run."""
 
 import asyncio
 import logging
@@ -11,81 +11,62 @@ from typing import Protocol
 
 import procrastinate
 import psycopg
-from procrastinate import JobContext, exceptions, utils
+from opentelemetry.trace import SpanKind, Tracer
+from procrastinate import JobContext, exceptions
 from procrastinate.worker import Worker
 from structlog.contextvars import bound_contextvars
 
-from app.application.tracer import NULL_TRACER, SpanKind, Tracer
-from app.domain.outcome import DomainError, Unavailable
-from app.domain.product import ProductId
+from app.domain.outcome import DomainError
 from app.infra.jobs.manager import WorkerJobManager
 from app.infra.jobs.queue import create_queue
-from app.infra.jobs.retry import Backoff
+from app.infra.jobs.tasks import QUEUES, JobHandlers, register_tasks
+from app.infra.observability.tracing.spans import NO_TRACER, context_of, start_span
 
 logger = logging.getLogger(__name__)
-
-CATALOG_QUEUE = "catalog"
-UPKEEP_QUEUE = "upkeep"
-QUEUES = frozenset({CATALOG_QUEUE, UPKEEP_QUEUE})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobHandlers:
-    """What the jobs do; each may run twice and has its effect once."""
-
-    validate_product: Callable[[ProductId], Awaitable[None]]
-    refresh_favorited: Callable[[], Awaitable[object]]
-    reconcile_popularity: Callable[[], Awaitable[None]]
-    purge: Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
     """
-    How a worker behaves.
+    Options of a worker.
 
-    A worker that has not been heard of for `lease` is taken for dead and its jobs run again. On
-    SIGTERM jobs have `grace` to finish. `kept` is how long dead letters stay.
+    A worker without a heartbeat for `lease` counts as dead, and its jobs run again. After SIGTERM
+    running jobs have `grace` to finish. Dead letters are deleted after `dead_letters_kept`.
     """
 
     concurrency: int = 8
     lease: timedelta = timedelta(seconds=15)
     grace: timedelta = timedelta(seconds=20)
     poll: timedelta = timedelta(seconds=5)
-    kept: timedelta = timedelta(days=30)
+    dead_letters_kept: timedelta = timedelta(days=30)
     reconnect_after: timedelta = timedelta(seconds=1)
 
 
 class JobObserver(Protocol):
-    """
-    Hears of each run of a job when it has ended, and that the worker lives.
+    """Counts job runs and heartbeats; must not block and must not raise."""
 
-    It must not block and must not raise.
-    """
+    def worker_started(self, lease: timedelta) -> None:
+        """Begin to watch for heartbeats; without one for a lease the worker counts as dead."""
 
-    def expect_beats(self, lease: timedelta) -> None:
-        """Hear that a worker begins, which is taken for dead if it does not beat for a lease."""
+    def heartbeat(self) -> None:
+        """Note that the worker has updated its heartbeat in the database."""
 
-    def beat(self) -> None:
-        """Hear that the worker has told the database that it lives."""
-
-    def expect(self, task: str) -> None:
-        """Hear of a task of which there may be runs."""
+    def register(self, task: str) -> None:
+        """Announce a task before its first run."""
 
     def __call__(self, *, task: str, succeeded: bool, given_up: bool, duration_s: float) -> None:
         """
-        Hear of a run; one that is canceled has not succeeded.
+        Count a finished run; a canceled run has not succeeded.
 
-        `given_up` if it failed and is not tried again: the job is a dead letter.
+        `given_up` if the run failed and is not retried: the job is a dead letter.
         """
 
 
 class JobWorker:
     """
-    Works until it is told to stop, also through restarts of the database.
+    Runs jobs until `stop`; reconnects when the database comes back.
 
-    `observe` hears of every run of a job, and so does `tracer`: as a part of the trace that the
-    job was enqueued in, if it carries one, otherwise as a trace of its own.
+    A job continues the trace that it was enqueued in, and starts a new one if it has none.
     """
 
     def __init__(
@@ -95,7 +76,7 @@ class JobWorker:
         options: WorkerOptions,
         *,
         observe: JobObserver,
-        tracer: Tracer = NULL_TRACER,
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         self._conninfo = conninfo
         self._handlers = handlers
@@ -104,18 +85,18 @@ class JobWorker:
         self._tracer = tracer
         self._stopping = asyncio.Event()
         self._run: asyncio.Task[None] | None = None
-        # What the library says of a job that failed has its arguments for a name, and no trace.
-        logging.getLogger("procrastinate.worker").addFilter(_is_not_ours_to_tell)
+        # procrastinate's own event of a failed job contains its arguments; we log `job_failed`.
+        logging.getLogger("procrastinate.worker").addFilter(_is_not_job_error)
 
     def stop(self) -> None:
-        """Take no more jobs; `run` returns when those under way have finished."""
+        """Take no more jobs; `run` returns when the running ones have finished."""
         self._stopping.set()
         if self._run is not None:
             self._run.cancel()
 
     async def run(self) -> None:
-        """Work until `stop`; while the database is away, wait for it."""
-        self._observe.expect_beats(self._options.lease)
+        """Run jobs until `stop`; while the database is unreachable, try to connect again."""
+        self._observe.worker_started(self._options.lease)
         while not self._stopping.is_set():
             self._run = asyncio.create_task(self._work(), name="job-worker")
             with suppress(asyncio.CancelledError):
@@ -126,10 +107,10 @@ class JobWorker:
                         await self._stopping.wait()
 
     async def _work(self) -> None:
-        app = self._app()
-        # Also for a worker that never gets to its database: it is to be seen to run nothing.
+        app = self._create_app()
+        # Before connecting: an alert on job runs needs the series of a worker that never connects.
         for task in (task for task in app.tasks.values() if task.queue in QUEUES):
-            self._observe.expect(task.name)
+            self._observe.register(task.name)
         try:
             try:
                 await app.open_async()
@@ -142,11 +123,11 @@ class JobWorker:
                     stalled_worker_timeout=self._options.lease.total_seconds(),
                     delete_jobs="successful",
                     install_signal_handlers=False,
-                    worker_middleware=[self._trace, self._tell],
+                    worker_middleware=[self._trace, self._report],
                 )
             finally:
-                # Also when asked to stop while it connects: nobody else ends the pool's tasks,
-                # and those wait for an answer that may never come.
+                # Also if canceled while connecting: the pool's tasks would wait for a server that
+                # may never answer.
                 await app.close_async()
             logger.warning("worker_lost_database")
         except (exceptions.ConnectorException, psycopg.Error, OSError) as error:
@@ -156,8 +137,9 @@ class JobWorker:
         self, run: Callable[[], Awaitable[object]], context: JobContext, _: Worker
     ) -> object:
         job = context.job
-        carried = job.task_kwargs.get("traceparent")
-        with self._tracer.span(
+        traceparent = job.task_kwargs.get("traceparent")
+        with start_span(
+            self._tracer,
             f"process {job.task_name}",
             kind=SpanKind.CONSUMER,
             attributes={
@@ -167,22 +149,22 @@ class JobWorker:
                 "messaging.message.id": str(job.id),
                 "attempt": job.attempts + 1,
             },
-            within=carried if isinstance(carried, str) else None,
+            parent=context_of(traceparent if isinstance(traceparent, str) else None),
         ):
             return await run()
 
-    async def _tell(
+    async def _report(
         self, run: Callable[[], Awaitable[object]], context: JobContext, _: Worker
     ) -> object:
         job = context.job
-        began = perf_counter()
+        started = perf_counter()
         succeeded = given_up = False
-        # By the id that `jobs list` shows, everything that is logged meanwhile is found.
+        # `jobs list` shows the id; it leads to every line that the job logs.
         with bound_contextvars(task=job.task_name, job_id=job.id):
             try:
                 result = await run()
             except Exception as error:
-                given_up = _is_last(error, context)
+                given_up = _is_last_attempt(error, context)
                 _log_failure(error, attempt=job.attempts + 1, given_up=given_up)
                 raise
             else:
@@ -193,82 +175,35 @@ class JobWorker:
                     task=job.task_name,
                     succeeded=succeeded,
                     given_up=given_up,
-                    duration_s=perf_counter() - began,
+                    duration_s=perf_counter() - started,
                 )
 
-    def _app(self) -> procrastinate.App:
+    def _create_app(self) -> procrastinate.App:
         app = create_queue(self._conninfo, pool_size=self._options.concurrency + 2)
-        app.job_manager = WorkerJobManager(app.connector, beat=self._observe.beat)
-        handlers, options = self._handlers, self._options
-
-        @app.task(name="validate_product", queue=CATALOG_QUEUE, retry=Backoff())
-        async def validate_product(
-            product_id: int,
-            traceparent: str | None = None,  # noqa: ARG001  # read around the run
-        ) -> None:
-            await handlers.validate_product(ProductId(product_id))
-
-        @app.periodic(cron="* * * * * */10")
-        @app.task(name="refresh_favorited", queue=UPKEEP_QUEUE, queueing_lock="refresh_favorited")
-        async def refresh_favorited(timestamp: int) -> None:  # noqa: ARG001  # procrastinate's
-            # The next run is the retry: a failed one would only litter the dead letters.
-            try:
-                await handlers.refresh_favorited()
-            except Unavailable as outcome:
-                logger.warning("refresh_favorited_failed", extra={"reason": outcome.code})
-
-        # Not when everybody else's hourly work begins.
-        @app.periodic(cron="17 * * * *")
-        @app.task(
-            name="reconcile_popularity", queue=UPKEEP_QUEUE, queueing_lock="reconcile_popularity"
+        app.job_manager = WorkerJobManager(app.connector, on_heartbeat=self._observe.heartbeat)
+        register_tasks(
+            app,
+            self._handlers,
+            lease=self._options.lease,
+            dead_letters_kept=self._options.dead_letters_kept,
         )
-        async def reconcile_popularity(timestamp: int) -> None:  # noqa: ARG001  # procrastinate's
-            try:
-                await handlers.reconcile_popularity()
-            except Unavailable as outcome:
-                logger.warning("reconcile_popularity_failed", extra={"reason": outcome.code})
-
-        @app.periodic(cron="* * * * *")
-        @app.task(name="purge", queue=UPKEEP_QUEUE, queueing_lock="purge")
-        async def purge(timestamp: int) -> None:  # noqa: ARG001  # procrastinate's
-            try:
-                await handlers.purge()
-            except Unavailable as outcome:
-                logger.warning("purge_failed", extra={"reason": outcome.code})
-            await app.job_manager.delete_old_jobs(
-                nb_hours=int(options.kept / timedelta(hours=1)),
-                include_failed=True,
-                include_aborted=True,
-                include_cancelled=True,
-            )
-
-        @app.periodic(cron="* * * * * */5")
-        @app.task(name="retry_stalled", queue=UPKEEP_QUEUE, queueing_lock="retry_stalled")
-        async def retry_stalled(timestamp: int) -> None:  # noqa: ARG001  # procrastinate's
-            lease_s = options.lease.total_seconds()
-            for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=lease_s):
-                logger.warning("job_stalled", extra={"job_id": job.id, "task": job.task_name})
-                await app.job_manager.retry_job(job, retry_at=utils.utcnow())
-            await app.job_manager.prune_stalled_workers(lease_s)
-
         return app
 
 
-def _is_last(error: Exception, context: JobContext) -> bool:
-    """Tell whether a job that failed is not tried again."""
+def _is_last_attempt(error: Exception, context: JobContext) -> bool:
     task = context.app.tasks.get(context.job.task_name)
     return task is None or task.get_retry_exception(error, context.job) is None
 
 
 def _log_failure(error: Exception, *, attempt: int, given_up: bool) -> None:
     reason = error.code if isinstance(error, DomainError) else type(error).__name__
-    told = {"attempt": attempt, "reason": reason, "given_up": given_up}
+    fields = {"attempt": attempt, "reason": reason, "given_up": given_up}
     if isinstance(error, DomainError | exceptions.ProcrastinateException):
-        logger.warning("job_failed", extra=told)
+        logger.warning("job_failed", extra=fields)
     else:
-        # Neither an outcome nor the queue's own trouble, and so a bug.
-        logger.error("job_failed", extra=told, exc_info=error)
+        # Neither a known outcome nor a failure of the queue: a bug.
+        logger.error("job_failed", extra=fields, exc_info=error)
 
 
-def _is_not_ours_to_tell(record: logging.LogRecord) -> bool:
+def _is_not_job_error(record: logging.LogRecord) -> bool:
     return getattr(record, "action", None) != "job_error"

@@ -1,6 +1,7 @@
-"""What is asked of the database, for the trace of whoever asks."""
+"""Spans for SQL statements and for connecting to PostgreSQL."""
 
 import re
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -8,15 +9,16 @@ from time import perf_counter
 from typing import Any
 from urllib.parse import urlsplit
 
+from opentelemetry.trace import SpanKind, Tracer, get_current_span
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.application.tracer import Attributes, SpanKind, Tracer
+from app.infra.observability.tracing.spans import mark_failed
 
-SUMMARY_MAX = 120
+SUMMARY_MAX_LENGTH = 120
 
-# Words that stand where operations and tables do, and are neither.
+# Keywords that would be mistaken for an operation or be followed by what is no table.
 _NOISE = re.compile(
     r"'(?:[^']|'')*'"
     r"|\bFOR (?:NO KEY )?(?:UPDATE|SHARE)(?: OF \w+)?"
@@ -25,20 +27,22 @@ _NOISE = re.compile(
     r"|\bextract ?\( ?\w+ FROM\b",
     re.IGNORECASE,
 )
-_PART = re.compile(
+_OPERATION_OR_TABLE = re.compile(
     r"\b(?P<operation>SELECT|INSERT|UPDATE|DELETE|MERGE)\b"
     r"|(?:\b(?:INTO|(?<=UPDATE)) (?P<written>[a-z_]\w*))"
     r"|\b(?:FROM|JOIN) (?P<read>[a-z_]\w*)\b(?! ?\()",
 )
-_FUNCTION = re.compile(r"SELECT ([a-z_]\w*) ?\(")
-_NAMED_BY_QUERY = re.compile(r"\b([a-z_]\w*)(?: ?\([^()]*\))? AS (?:NOT )?(?:MATERIALIZED )?\(")
+_FUNCTION = re.compile(r"SELECT (?:[^()]*? FROM )?(?!unnest)([a-z_]\w*) ?\(")
+_COMMON_TABLE = re.compile(r"\b([a-z_]\w*)(?: ?\([^()]*\))? AS (?:NOT )?(?:MATERIALIZED )?\(")
 
 
 class StatementTrace:
     """
-    Tells of statements and connections: never what was asked for, only of what and for how long.
+    Records a span for each statement and connection attempt within a recorded trace.
 
-    Statements run by SQLAlchemy are told of by its events, all others by those of the driver.
+    A span contains the operations and tables of a statement, never its text or parameters.
+    Statements that SQLAlchemy runs are seen through its events, all others through the query log
+    of asyncpg.
     """
 
     def __init__(self, tracer: Tracer, *, dsn: str, pool: str) -> None:
@@ -50,19 +54,19 @@ class StatementTrace:
         }
 
     def watch(self, engine: AsyncEngine) -> None:
-        """Tell of every statement that is run by an engine."""
-        event.listen(engine.sync_engine, "before_cursor_execute", self._begin)
-        event.listen(engine.sync_engine, "after_cursor_execute", self._end)
-        event.listen(engine.sync_engine, "handle_error", self._fail)
+        """Record every statement that an engine runs."""
+        event.listen(engine.sync_engine, "before_cursor_execute", self._before)
+        event.listen(engine.sync_engine, "after_cursor_execute", self._after)
+        event.listen(engine.sync_engine, "handle_error", self._failed)
 
     def watch_connection(self, connection: Any) -> None:
-        """Tell of every statement that is run by a connection of the driver itself."""
-        connection.add_query_logger(self._log)
+        """Record every statement that an asyncpg connection runs on its own."""
+        connection.add_query_logger(self._logged)
 
     @asynccontextmanager
     async def connecting(self) -> AsyncGenerator[None]:
-        """Tell how long connecting takes, and whether it fails."""
-        began = perf_counter()
+        """Record an attempt to connect."""
+        started = perf_counter()
         failure: BaseException | None = None
         try:
             yield
@@ -70,9 +74,9 @@ class StatementTrace:
             failure = error
             raise
         finally:
-            self._tell("CONNECT", duration_s=perf_counter() - began, failure=failure)
+            self._record("CONNECT", duration_s=perf_counter() - started, failure=failure)
 
-    def _begin(
+    def _before(
         self,
         _connection: Connection,
         _cursor: object,
@@ -81,10 +85,10 @@ class StatementTrace:
         context: Any,
         executemany: bool,
     ) -> None:
-        # The driver tells of these by itself.
-        context.began = None if executemany else perf_counter()
+        # The query log of asyncpg reports these.
+        context.started = None if executemany else perf_counter()
 
-    def _end(
+    def _after(
         self,
         _connection: Connection,
         _cursor: object,
@@ -93,65 +97,68 @@ class StatementTrace:
         context: Any,
         _executemany: bool,
     ) -> None:
-        if context.began is not None:
-            self._tell(summary(statement), duration_s=perf_counter() - context.began)
+        if context.started is not None:
+            self._record(summary(statement), duration_s=perf_counter() - context.started)
 
-    def _fail(self, failed: ExceptionContext) -> None:
-        began = getattr(failed.execution_context, "began", None)
-        if began is not None and failed.statement is not None:
-            self._tell(
+    def _failed(self, failed: ExceptionContext) -> None:
+        started = getattr(failed.execution_context, "started", None)
+        if started is not None and failed.statement is not None:
+            self._record(
                 summary(failed.statement),
-                duration_s=perf_counter() - began,
-                failure=_of_driver(failed.original_exception),
+                duration_s=perf_counter() - started,
+                failure=_driver_error(failed.original_exception),
             )
 
-    def _log(self, logged: Any) -> None:
-        text = summary(logged.query)
-        # SQLAlchemy begins transactions within the first statement.
-        if text != "BEGIN":
-            self._tell(text, duration_s=logged.elapsed, failure=logged.exception)
+    def _logged(self, record: Any) -> None:
+        name = summary(record.query)
+        # SQLAlchemy begins a transaction within its first statement.
+        if name != "BEGIN":
+            self._record(name, duration_s=record.elapsed, failure=record.exception)
 
-    def _tell(self, text: str, *, duration_s: float, failure: BaseException | None = None) -> None:
-        attributes: Attributes = {
-            **self._attributes,
-            "db.query.summary": text,
-        }
-        state = getattr(failure, "sqlstate", None)
-        if state is not None:
-            attributes = {**attributes, "db.response.status_code": str(state)}
-        self._tracer.happened(
-            text,
+    def _record(
+        self, name: str, *, duration_s: float, failure: BaseException | None = None
+    ) -> None:
+        if not get_current_span().is_recording():
+            return
+        ended_ns = time.time_ns()
+        span = self._tracer.start_span(
+            name,
             kind=SpanKind.CLIENT,
-            duration_s=duration_s,
-            attributes=attributes,
-            failure=None if failure is None else type(failure).__qualname__,
+            attributes={**self._attributes, "db.query.summary": name},
+            start_time=ended_ns - round(duration_s * 1e9),
         )
+        if failure is not None:
+            mark_failed(span, type(failure).__qualname__)
+            sqlstate = getattr(failure, "sqlstate", None)
+            if sqlstate is not None:
+                span.set_attribute("db.response.status_code", str(sqlstate))
+        span.end(ended_ns)
 
 
 @lru_cache(maxsize=1024)
 def summary(statement: str) -> str:
-    """Return what a statement does to which tables, without anything that differs by request."""
+    """Return the operations and tables of a statement, which do not differ between requests."""
     text = " ".join(_NOISE.sub("", " ".join(statement.split())).split())
-    ours = set(_NAMED_BY_QUERY.findall(text))
+    common_tables = set(_COMMON_TABLE.findall(text))
     words: list[str] = []
-    for found in _PART.finditer(text):
+    for found in _OPERATION_OR_TABLE.finditer(text):
         word = next(filter(None, found.groups()))
-        if word not in ours and word not in words:
+        if word not in common_tables and word not in words:
             words.append(word)
     if not words:
         words = re.findall(r"[A-Za-z]+", text)[:1] or ["PING"]
     if words == ["SELECT"] and (function := _FUNCTION.match(text)):
         words.append(function[1])
-    return " ".join(words)[:SUMMARY_MAX]
+    return " ".join(words)[:SUMMARY_MAX_LENGTH]
 
 
-def _of_driver(error: BaseException) -> BaseException:
-    # SQLAlchemy's own exceptions are a few classes only; which one it was is in the driver's.
+def _driver_error(error: BaseException) -> BaseException:
+    # SQLAlchemy's dialect maps asyncpg's exceptions to a few classes and keeps the original one.
     return error if error.__cause__ is None else error.__cause__
 
 
 def _server(dsn: str) -> dict[str, str | int]:
-    """Return where a server is; nothing for what is no host and port, such as a socket."""
+    """Return the server's address; nothing for a socket or several hosts."""
     parts = urlsplit(dsn)
     try:
         host, port = parts.hostname, parts.port

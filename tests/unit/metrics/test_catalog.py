@@ -9,12 +9,12 @@ from app.infra.observability.metrics.catalog import CacheMetrics, CatalogMetrics
 
 @pytest.fixture
 def registry() -> CollectorRegistry:
-    """A registry of this test alone."""
+    """Return a registry of this test alone."""
     return CollectorRegistry()
 
 
 class TestCacheMetrics:
-    def test_begin_at_zero(self, registry: CollectorRegistry) -> None:
+    def test_start_at_zero(self, registry: CollectorRegistry) -> None:
         CacheMetrics(registry)
         answers = "favorites_cache_answers_total"
         for source in (*ServedFrom, "refused"):
@@ -46,7 +46,7 @@ class TestCacheMetrics:
 
 
 class TestHotMetrics:
-    def test_count_lookups_by_what_came_of_them(self, registry: CollectorRegistry) -> None:
+    def test_count_lookups_by_outcome(self, registry: CollectorRegistry) -> None:
         metrics = HotMetrics(registry)
         metrics(HotLookup.HIT)
         metrics(HotLookup.HIT)
@@ -73,13 +73,13 @@ class TestCatalogMetrics:
         assert registry.get_sample_value(f"{duration}_bucket", {**find, "le": "0.25"}) == 1
         assert registry.get_sample_value(f"{duration}_bucket", {**find, "le": "0.1"}) == 0
 
-    def test_time_no_call_that_the_breaker_refused(self, registry: CollectorRegistry) -> None:
+    def test_do_not_time_calls_that_the_breaker_refused(self, registry: CollectorRegistry) -> None:
         metrics = CatalogMetrics(registry)
         metrics.called(Operation.LIST, outcome=CallOutcome.CIRCUIT_OPEN, latency_s=0, retries=0)
         duration = "favorites_catalog_call_duration_seconds_count"
         assert registry.get_sample_value(duration, {"operation": "list"}) == 0
 
-    def test_tell_the_state_of_the_breaker(self, registry: CollectorRegistry) -> None:
+    def test_report_the_state_of_the_breaker(self, registry: CollectorRegistry) -> None:
         metrics = CatalogMetrics(registry)
         assert states(registry) == {"closed": 1, "open": 0, "half_open": 0}
         metrics.breaker_changed(BreakerState.OPEN)

@@ -15,7 +15,7 @@ from app.infra.observability.metrics.endpoint import (
 )
 from development.port import free_port
 
-# A process of a server: counts, tells its id, and lives for as long as its stdin is open.
+# A server process: counts, prints its id, and runs until its stdin is closed.
 COUNTING = """
 import os, sys
 from app.infra.observability.metrics.process import process_metrics
@@ -42,7 +42,7 @@ def scrape(port: int) -> dict[str, float]:
     }
 
 
-def begin_counting() -> subprocess.Popen[str]:
+def start_counting() -> subprocess.Popen[str]:
     process = subprocess.Popen(  # noqa: S603  # our own program
         [sys.executable, "-c", COUNTING],
         stdin=subprocess.PIPE,
@@ -56,18 +56,18 @@ def begin_counting() -> subprocess.Popen[str]:
 
 
 class TestMetricsEndpoint:
-    def test_serves_what_this_process_counts(self) -> None:
+    def test_serves_the_metrics_of_this_process(self) -> None:
         port = free_port()
         with metrics_endpoint(port, host=HOST):
             assert scrape(port)["process_start_time_seconds"] > 0
         with pytest.raises(ConnectionRefusedError):
             scrape(port)
 
-    def test_adds_up_what_several_processes_count(self) -> None:
+    def test_adds_up_the_metrics_of_several_processes(self) -> None:
         port = free_port()
         with metrics_endpoint(port, host=HOST, shared=True):
             directory = Path(os.environ[DIRECTORY_VARIABLE])
-            with begin_counting() as one, begin_counting() as other:
+            with start_counting() as one, start_counting() as other:
                 counted = scrape(port)
                 assert counted["favorites_cache_answers_total refused"] == 2
                 assert counted["favorites_database_connections_limit main"] == 16
@@ -80,11 +80,11 @@ class TestMetricsEndpoint:
         assert not directory.exists()
         assert DIRECTORY_VARIABLE not in os.environ
 
-    def test_is_not_there_without_a_port(self) -> None:
+    def test_does_nothing_without_a_port(self) -> None:
         with metrics_endpoint(None, host=HOST, shared=True):
             assert DIRECTORY_VARIABLE not in os.environ
 
-    def test_says_that_the_port_is_taken(self) -> None:
+    def test_reports_a_port_that_is_in_use(self) -> None:
         with socket.create_server((HOST, 0)) as taken:
             port: int = taken.getsockname()[1]
             with (

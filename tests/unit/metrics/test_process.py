@@ -7,7 +7,7 @@ from app.infra.observability.metrics.process import Metrics, Sampler
 
 
 class TestSampler:
-    async def test_reads_from_entering_to_leaving(self) -> None:
+    async def test_copies_values_until_it_is_left(self) -> None:
         registry = CollectorRegistry()
         queue = Metrics(registry).hashing_queue
         read_again = asyncio.Event()

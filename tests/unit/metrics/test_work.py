@@ -10,7 +10,7 @@ from tests import make
 
 @pytest.fixture
 def registry() -> CollectorRegistry:
-    """A registry of this test alone."""
+    """Return a registry of this test alone."""
     return CollectorRegistry()
 
 
@@ -44,7 +44,7 @@ class TestRequestMetrics:
         assert registry.get_sample_value(f"{duration}_count", route) == 2
         assert registry.get_sample_value(f"{duration}_bucket", {**route, "le": "0.025"}) == 2
 
-    def test_make_no_label_of_what_clients_invent(self, registry: CollectorRegistry) -> None:
+    def test_have_no_label_value_from_clients(self, registry: CollectorRegistry) -> None:
         metrics = RequestMetrics(registry)
         for number in range(100):
             metrics(
@@ -62,7 +62,7 @@ class TestRequestMetrics:
         assert {problem["route"] for problem in problems} == {"none"}
         assert "route_not_found" in {problem["code"] for problem in problems}
 
-    def test_count_what_was_given_up(self, registry: CollectorRegistry) -> None:
+    def test_count_requests_that_the_client_aborted(self, registry: CollectorRegistry) -> None:
         RequestMetrics(registry)(
             method="GET", route="/customers", status=None, problem=None, duration_s=1
         )
@@ -91,8 +91,10 @@ class TestRequestMetrics:
         }
         assert told == {"storage_unavailable": 2, "hashing_busy": 1, "internal_error": 0}
 
-    def test_begin_to_tell_of_failures_before_the_first(self, registry: CollectorRegistry) -> None:
-        # A series that begins with its first event hides it from `rate`.
+    def test_create_the_series_of_failures_before_the_first_one(
+        self, registry: CollectorRegistry
+    ) -> None:
+        # `rate` does not see the first event of a series that starts with it.
         metrics = RequestMetrics(registry)
         metrics(method="GET", route="/customers", status=200, problem=None, duration_s=1)
         failed = {"method": "GET", "route": "/customers", "status": "5xx"}
@@ -102,7 +104,7 @@ class TestRequestMetrics:
 
 
 class TestConnectionMetrics:
-    def test_tell_how_many_there_are_and_count_who_was_cut_off(
+    def test_report_open_connections_and_count_closed_ones(
         self, registry: CollectorRegistry
     ) -> None:
         metrics = ConnectionMetrics(registry)
@@ -113,7 +115,7 @@ class TestConnectionMetrics:
         assert registry.get_sample_value("favorites_http_connections_limit") == 1000
         cut_off = "favorites_http_connections_cut_off_total"
         assert registry.get_sample_value(cut_off, {"reason": "body_timeout"}) == 3
-        # From the beginning, or the first event would be no increase.
+        # At 0 from the start: `rate` would not see the first event otherwise.
         assert registry.get_sample_value(cut_off, {"reason": "server_busy"}) == 0
 
 
@@ -135,10 +137,10 @@ class TestJobMetrics:
         task = {"task": "validate_product"}
         assert registry.get_sample_value("favorites_job_dead_letters_total", task) == 1
 
-    def test_begin_to_tell_of_a_task_before_its_first_run(
+    def test_create_the_series_of_a_task_before_its_first_run(
         self, registry: CollectorRegistry
     ) -> None:
-        JobMetrics(registry).expect("purge")
+        JobMetrics(registry).register("purge")
         for outcome in ("ok", "failed"):
             run = {"task": "purge", "outcome": outcome}
             assert registry.get_sample_value("favorites_job_runs_total", run) == 0
@@ -146,19 +148,17 @@ class TestJobMetrics:
         assert registry.get_sample_value("favorites_job_duration_seconds_count", task) == 0
         assert registry.get_sample_value("favorites_job_dead_letters_total", task) == 0
 
-    def test_tell_for_how_long_the_worker_has_been_silent(
-        self, registry: CollectorRegistry
-    ) -> None:
+    def test_report_the_time_since_the_last_heartbeat(self, registry: CollectorRegistry) -> None:
         seconds = 1000.0
         metrics = JobMetrics(registry, clock=lambda: seconds)
         silence = partial(registry.get_sample_value, "favorites_worker_silence_seconds")
-        metrics.expect_beats(15 * make.SECOND)
+        metrics.worker_started(15 * make.SECOND)
         assert registry.get_sample_value("favorites_worker_lease_seconds") == 15
         assert silence() == inf
-        metrics.beat()
+        metrics.heartbeat()
         assert silence() == 0
-        # Also if nothing of the worker runs any more.
+        # Computed when it is read, so a blocked worker cannot hide it.
         seconds += 40
         assert silence() == 40
-        metrics.beat()
+        metrics.heartbeat()
         assert silence() == 0

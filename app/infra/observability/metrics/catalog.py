@@ -1,4 +1,4 @@
-"""What is counted about the catalog and its cache."""
+"""Metrics of the catalog and its cache."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from typing_extensions import override
@@ -15,22 +15,22 @@ from app.domain.product import ServedFrom
 
 REFUSED = "refused"
 LATENCY_BUCKETS_S = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 5.0)
-"""Close together up to the deadline of a call."""
+"""Narrow up to the deadline of a call."""
 
 
 class CacheMetrics(CacheObserver):
-    """Counts where answers came from, and what became of refreshes."""
+    """Counts products by where they were read from, and refreshes by outcome."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         answers = Counter(
             "favorites_cache_answers",
-            "Products read, by where the answer came from.",
+            "Products read, by where they were read from.",
             ["served_from"],
             registry=registry,
         )
         self._collapsed = Counter(
             "favorites_cache_collapsed",
-            "Products read that shared a call which somebody else had begun.",
+            "Products read through a call that another request had started.",
             registry=registry,
         )
         self._refreshes = Counter(
@@ -39,7 +39,7 @@ class CacheMetrics(CacheObserver):
             ["scope", "outcome"],
             registry=registry,
         )
-        # The library makes the key of a series anew each time it is asked for it.
+        # `labels` rebuilds the key of a series on every call.
         self._served = {source: answers.labels(source.value) for source in ServedFrom}
         self._refused = answers.labels(REFUSED)
         for scope in ("product", "catalog"):
@@ -63,12 +63,12 @@ class CacheMetrics(CacheObserver):
 
 
 class HotMetrics:
-    """Counts what became of asking the hot tier."""
+    """Counts lookups in the hot tier by outcome."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lookups = Counter(
             "favorites_cache_hot_lookups",
-            "Products looked up in Redis, by what came of it; an error may also be of a write.",
+            "Products looked up in Redis, by outcome; errors of writes are included.",
             ["outcome"],
             registry=registry,
         )
@@ -76,27 +76,27 @@ class HotMetrics:
             self._lookups.labels(outcome.value)
 
     def __call__(self, outcome: HotLookup) -> None:
-        """Count one."""
+        """Count one lookup."""
         self._lookups.labels(outcome.value).inc()
 
 
 class CatalogMetrics(CatalogObserver):
     """
-    Counts calls of the catalog, and tells the breaker's state.
+    Counts calls of the catalog, and reports the state of the circuit breaker.
 
-    Each process has a breaker: the gauge of a state is the number of processes that are in it.
+    Each process has a breaker: the gauge of a state is the number of processes in that state.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._calls = Counter(
             "favorites_catalog_calls",
-            "Calls of the catalog, by how they ended.",
+            "Calls of the catalog, by outcome.",
             ["operation", "outcome"],
             registry=registry,
         )
         self._duration = Histogram(
             "favorites_catalog_call_duration_seconds",
-            "Time of a whole call, tries and pauses included; without refusals by the breaker.",
+            "Time of a whole call, retries and waits included; without refusals by the breaker.",
             ["operation"],
             buckets=LATENCY_BUCKETS_S,
             registry=registry,

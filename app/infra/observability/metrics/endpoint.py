@@ -1,8 +1,8 @@
 """
-The port on which metrics are read, apart from the API's.
+The metrics endpoint, on a port of its own.
 
-Processes that serve together each count in files of their own in one directory, and the process
-that watches over them adds up; counters of a process that died stay, its gauges go.
+Each process of a server keeps its metrics in files of a shared directory. The parent process adds
+them up: the counters of a dead process remain, its gauges are removed.
 """
 
 import os
@@ -17,19 +17,19 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-# Processes that find it in their environment when they import the library count in files.
+# prometheus_client reads it when it is imported, and keeps metrics in files if it is set.
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 _GAUGE_FILE = re.compile(r"gauge_live[a-z]+_(?P<pid>[0-9]+)\.db", re.ASCII)
 
 
-# The module has no annotations.
+# prometheus_client.multiprocess has no annotations.
 _forget_gauges: Callable[..., None] = mark_process_dead
 _collector_of: Callable[..., Collector] = MultiProcessCollector
 
 
 class ProcessesCollector(Collector):
-    """Adds up what the processes counted in a directory."""
+    """Adds up the metrics of the processes that share a directory."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -44,17 +44,18 @@ class ProcessesCollector(Collector):
 
 
 class MetricsError(Exception):
-    """The metrics cannot be served; the text says why in one sentence."""
+    """The metrics cannot be served; the message gives the reason in one sentence."""
 
 
 @contextmanager
 def metrics_endpoint(port: int | None, *, host: str, shared: bool = False) -> Generator[None]:
     """
-    Serve `/metrics` while the context lasts, unless there is no port.
+    Serve `/metrics` within the context, unless `port` is None.
 
-    With `shared` those of the processes that are started within it, otherwise this one's.
+    With `shared` it serves the metrics of the processes started within the context, otherwise
+    those of this process.
 
-    :raises MetricsError: if the port cannot be had
+    :raises MetricsError: if the port cannot be bound
     """
     if port is None:
         yield

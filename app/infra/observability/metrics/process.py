@@ -1,4 +1,4 @@
-"""All that one process counts."""
+"""All metrics of one process."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from app.infra.observability.metrics.work import ConnectionMetrics, JobMetrics, 
 
 
 class Metrics:
-    """The metrics of a process; those of several processes of one server are added up."""
+    """The metrics of a process; the endpoint adds up those of a server's processes."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.cache = CacheMetrics(registry)
@@ -25,24 +25,27 @@ class Metrics:
         self.connections = ConnectionMetrics(registry)
         self.jobs = JobMetrics(registry)
         self.hashing_queue = _gauge(
-            registry, "favorites_hashing_queue_depth", "Passwords that wait to be hashed."
+            registry, "favorites_hashing_queue_depth", "Passwords waiting to be hashed."
         )
         self.connections_in_use = _gauge(
             registry,
             "favorites_database_connections_in_use",
-            "Connections that are being used.",
+            "Connections in use.",
             ["pool"],
         )
         self.replica_usable = _gauge(
             registry, "favorites_database_replica_usable", "Processes that use the read replica."
         )
         self.connections_limit = _gauge(
-            registry, "favorites_database_connections_limit", "Connections there may be.", ["pool"]
+            registry,
+            "favorites_database_connections_limit",
+            "Maximum number of connections.",
+            ["pool"],
         )
 
 
 class Sampler:
-    """Reads values into gauges again and again, from entering it to leaving it."""
+    """Copies values into gauges at an interval, until the context is left."""
 
     def __init__(
         self,
@@ -55,7 +58,7 @@ class Sampler:
         self._task: asyncio.Task[None] | None = None
 
     def sample(self) -> None:
-        """Read all values once."""
+        """Copy all values once."""
         for gauge, read in self._readings.items():
             gauge.set(read())
 
@@ -83,7 +86,7 @@ class Sampler:
 
 @cache
 def process_metrics() -> Metrics:
-    """Return the metrics that this process exposes; there is one set of them."""
+    """Return the metrics that this process exposes, one object per process."""
     return Metrics(REGISTRY)
 
 

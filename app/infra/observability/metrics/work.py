@@ -1,4 +1,4 @@
-"""What is counted about connections, requests and jobs."""
+"""Metrics of connections, requests and jobs."""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -9,10 +9,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 NO_ROUTE = "none"
-NO_ANSWER = "none"
-FAILED = "5xx"
-ANYWHERE = ("internal_error", "storage_unavailable")
-"""Codes of problems that any route may be answered with, at any time, by our fault."""
+NO_STATUS = "none"
+SERVER_ERROR = "5xx"
+SERVER_PROBLEMS = ("internal_error", "storage_unavailable")
+"""Codes of problems that any route may return at any time, through a fault of the service."""
 
 REQUEST_BUCKETS_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 JOB_BUCKETS_S = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0)
@@ -20,21 +20,22 @@ JOB_BUCKETS_S = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0)
 
 class RequestMetrics:
     """
-    Counts requests by method, template of the route and class of the status, and problems by code.
+    Counts requests by method, route template and status class, and problems by code.
 
-    What clients invent, a method or a path, is never a label: there are as many series as routes.
+    Text from clients, such as an unknown method or a path, is never a label value: the number of
+    series is bounded by the routes.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
             "favorites_http_requests",
-            "Requests that were answered, or given up by the client (status none).",
+            "Requests that were answered, or aborted by the client (status none).",
             ["method", "route", "status"],
             registry=registry,
         )
         self._duration = Histogram(
             "favorites_http_request_duration_seconds",
-            "Time from the head of a request to the end of its answer.",
+            "Time from the head of a request to the end of its response.",
             ["method", "route"],
             buckets=REQUEST_BUCKETS_S,
             registry=registry,
@@ -45,7 +46,7 @@ class RequestMetrics:
             ["route", "code"],
             registry=registry,
         )
-        # The library makes the key of a series anew each time it is asked for it.
+        # `labels` rebuilds the key of a series on every call.
         self._series: dict[tuple[str, str | None, int | None], tuple[Counter, Histogram]] = {}
 
     def __call__(
@@ -58,34 +59,34 @@ class RequestMetrics:
         duration_s: float,
     ) -> None:
         """Count one request."""
-        known = method if method in METHODS else "other"
-        series = self._series.get((known, route, status))
+        known_method = method if method in METHODS else "other"
+        series = self._series.get((known_method, route, status))
         if series is None:
-            series = self._series[known, route, status] = self._find(known, route, status)
+            series = self._create_series(known_method, route, status)
+            self._series[known_method, route, status] = series
         requests, duration = series
         requests.inc()
         duration.observe(duration_s)
         if problem is not None:
             self._problems.labels(NO_ROUTE if route is None else route, problem).inc()
 
-    def _find(
+    def _create_series(
         self, method: str, route: str | None, status: int | None
     ) -> tuple[Counter, Histogram]:
         template = NO_ROUTE if route is None else route
-        answer = NO_ANSWER if status is None else f"{status // 100}xx"
-        # A series that begins with its first event hides it from `rate`, and one failure may be
-        # all there is.
-        self._requests.labels(method, template, FAILED)
-        for code in ANYWHERE:
+        status_class = NO_STATUS if status is None else f"{status // 100}xx"
+        # At 0: `rate` does not see the first event of a series that starts with it.
+        self._requests.labels(method, template, SERVER_ERROR)
+        for code in SERVER_PROBLEMS:
             self._problems.labels(template, code)
         return (
-            self._requests.labels(method, template, answer),
+            self._requests.labels(method, template, status_class),
             self._duration.labels(method, template),
         )
 
 
 class ConnectionMetrics:
-    """Tells how many clients are connected to a server, and counts those that were cut off."""
+    """Reports the number of client connections, and counts those that the server closed."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._open = Gauge(
@@ -96,32 +97,31 @@ class ConnectionMetrics:
         )
         self._limit = Gauge(
             "favorites_http_connections_limit",
-            "Connections of clients there may be before newcomers are refused.",
+            "Maximum number of client connections; further ones are refused.",
             multiprocess_mode="livesum",
             registry=registry,
         )
         self._cut_off = Counter(
             "favorites_http_connections_cut_off",
-            "Connections that we ended before the client was done, by why.",
+            "Connections that the server closed before the client had finished, by reason.",
             ["reason"],
             registry=registry,
         )
 
     def __call__(self, *, open_: int, limit: int, cut_off: Mapping[str, int]) -> None:
-        """Take over how many there are and may be, and count those cut off since last time."""
+        """Set the gauges, and count the connections closed since the last call."""
         self._open.set(open_)
         self._limit.set(limit)
         for reason, count in cut_off.items():
-            # Also where there is nothing to count: a series that begins with its first event
-            # hides it from `rate`.
+            # Also for a count of 0: `rate` does not see the first event of a new series.
             self._cut_off.labels(reason).inc(count)
 
 
 class JobMetrics:
     """
-    Counts runs of jobs, and dead letters; one that is tried again is a run each time.
+    Counts job runs, retries included, and dead letters.
 
-    Tells, too, for how long the worker has been silent.
+    Also reports the time since the worker's last heartbeat.
     """
 
     def __init__(
@@ -142,37 +142,37 @@ class JobMetrics:
         )
         self._dead_letters = Counter(
             "favorites_job_dead_letters",
-            "Jobs that failed for the last time, and are not tried again by themselves.",
+            "Jobs that failed for the last time and are not retried automatically.",
             ["task"],
             registry=registry,
         )
         self._silence = Gauge(
             "favorites_worker_silence_seconds",
-            "Time since the worker told the database that it lives; infinite if it never did.",
+            "Time since the worker's last heartbeat in the database; infinite before the first.",
             multiprocess_mode="livemax",
             registry=registry,
         )
         self._lease = Gauge(
             "favorites_worker_lease_seconds",
-            "Silence for which a worker is taken for dead; 0 in what is no worker.",
+            "Time without a heartbeat after which a worker counts as dead; 0 in other processes.",
             multiprocess_mode="livemax",
             registry=registry,
         )
         self._clock = clock
-        self._beaten_at = -inf
+        self._last_heartbeat = -inf
 
-    def expect_beats(self, lease: timedelta) -> None:
-        """Begin to tell for how long the worker has been silent."""
+    def worker_started(self, lease: timedelta) -> None:
+        """Begin to report the time since the last heartbeat."""
         self._lease.set(lease.total_seconds())
-        # By whoever reads it, in a thread of its own: an event loop that hangs would not say so.
-        self._silence.set_function(lambda: self._clock() - self._beaten_at)
+        # Computed in the thread that serves the metrics, so that a blocked event loop shows.
+        self._silence.set_function(lambda: self._clock() - self._last_heartbeat)
 
-    def beat(self) -> None:
-        """Hear that the worker has told the database that it lives."""
-        self._beaten_at = self._clock()
+    def heartbeat(self) -> None:
+        """Note that the worker has updated its heartbeat in the database."""
+        self._last_heartbeat = self._clock()
 
-    def expect(self, task: str) -> None:
-        """Begin the series of a task: with its first run `rate` would not see that one."""
+    def register(self, task: str) -> None:
+        """Create the series of a task at 0: `rate` does not see the first event of a new one."""
         for outcome in ("ok", "failed"):
             self._runs.labels(task, outcome)
         self._duration.labels(task)
