@@ -1,4 +1,4 @@
-"""Requests that arrive in the very moment the server is asked to stop, on the loop it runs on."""
+"""Requests that arrive while the server stops, on uvloop as in production."""
 
 import asyncio
 import socket
@@ -8,15 +8,16 @@ import pytest
 import uvloop
 from starlette.responses import PlainTextResponse
 
-from app.infra.server import connection as module
-from app.infra.server.connection import ConnectionLimits
-from app.infra.server.server import GracefulServer, ServerConfig
+from app.infra.server import protocol
+from app.infra.server.config import ServerConfig
+from app.infra.server.graceful_server import GracefulServer
+from app.infra.server.limits import ConnectionLimits
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 0\r\n\r\n"
 
 
-def serving(test: Callable[[GracefulServer, socket.socket], Awaitable[None]]) -> None:
-    """Run a test beside a server that serves."""
+def with_server(test: Callable[[GracefulServer, socket.socket], Awaitable[None]]) -> None:
+    """Run a test on the loop of a running server."""
 
     async def run() -> None:
         config = ServerConfig(
@@ -43,42 +44,42 @@ def answer(client: socket.socket) -> bytes:
 
 
 class TestListening:
-    def test_is_nothing_that_is_handed_down(self) -> None:
+    def test_sockets_are_not_inherited_by_child_processes(self) -> None:
         async def test(server: GracefulServer, listener: socket.socket) -> None:
-            handed_down = listener.get_inheritable()
+            inheritable = listener.get_inheritable()
             await server.shutdown(sockets=[listener])
-            assert not handed_down
+            assert not inheritable
 
-        serving(test)
+        with_server(test)
 
 
 class TestStopping:
-    def test_serves_who_waits_to_be_accepted(self) -> None:
+    def test_serves_connections_in_the_backlog(self) -> None:
         async def test(server: GracefulServer, listener: socket.socket) -> None:
             clients = [socket.create_connection(listener.getsockname()) for _ in range(20)]
             for client in clients:
                 client.sendall(REQUEST)
-            # The loop has had no chance to accept them.
+            # The loop has not run since, so none of them is accepted yet.
             await server.shutdown(sockets=[listener])
             for client in clients:
                 assert (await asyncio.to_thread(answer, client)).endswith(b"served")
 
-        serving(test)
+        with_server(test)
 
-    def test_refuses_who_comes_later(self) -> None:
+    def test_refuses_connections_afterwards(self) -> None:
         async def test(server: GracefulServer, listener: socket.socket) -> None:
             address = listener.getsockname()
             await server.shutdown(sockets=[listener])
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(address)
 
-        serving(test)
+        with_server(test)
 
-    def test_reads_what_has_arrived_before_it_closes(
+    def test_reads_input_that_has_arrived_before_it_closes(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # The last moment passes while the loop is busy with something else.
-        monkeypatch.setattr(module, "LAST_REQUEST_S", 0)
+        # The timer is due before the loop reads the second request.
+        monkeypatch.setattr(protocol, "LAST_REQUEST_S", 0)
 
         async def test(server: GracefulServer, listener: socket.socket) -> None:
             client = socket.create_connection(listener.getsockname())
@@ -90,4 +91,4 @@ class TestStopping:
             assert (await asyncio.to_thread(answer, client)).endswith(b"served")
             await stopping
 
-        serving(test)
+        with_server(test)

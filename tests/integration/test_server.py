@@ -15,16 +15,19 @@ import psutil  # type: ignore[import-untyped]  # comes with the wheel of Postgre
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.infra.server.connection import ConnectionLimits
-from app.infra.server.server import OTHER_FILES, GracefulServer, ServerConfig
+from app.infra.server.config import ServerConfig
+from app.infra.server.graceful_server import GracefulServer
+from app.infra.server.limits import ConnectionLimits
+from app.infra.server.serve import OTHER_FILES
 from development.port import free_port
 from tests.plain_http import plain_client
 
 ROOT = Path(__file__).parents[2]
-SECOND_OF_WORK = """
+PROGRAM = """
 import asyncio, os
 from datetime import timedelta
-from app.infra.server.server import ServeOptions, serve_api
+from app.infra.server.config import ServeOptions
+from app.infra.server.serve import serve_api
 
 def create_app():
     async def app(scope, receive, send):
@@ -48,11 +51,11 @@ if __name__ == "__main__":
 """
 
 
-# Its processes import it under another name.
-TAKES_LONG_TO_START = """
+# Worker processes import the program under the name `__mp_main__`.
+SLOW_START = """
 import time
-import app.infra.server.server
-app.infra.server.server.HANGS_S = 1.5
+import app.infra.server.supervisor
+app.infra.server.supervisor.HANGS_S = 1.5
 time.sleep(3 if __name__ == "__mp_main__" else 0)
 """
 
@@ -61,9 +64,9 @@ time.sleep(3 if __name__ == "__mp_main__" else 0)
 def program(
     directory: Path, *, workers: int, begin: str = ""
 ) -> Generator[tuple[subprocess.Popen[bytes], int]]:
-    """Run a server whose only answer takes a second; end it whatever happens."""
+    """Run a server whose response takes a second; kill it in any case."""
     port = free_port()
-    text = SECOND_OF_WORK.replace("PORT", str(port)).replace("WORKERS", str(workers))
+    text = PROGRAM.replace("PORT", str(port)).replace("WORKERS", str(workers))
     (directory / "program.py").write_text(text.replace("BEGIN", begin))
     process = subprocess.Popen(
         [sys.executable, "program.py"],
@@ -105,10 +108,10 @@ class TestServeApi:
             assert process.wait(timeout=30) == 0
             connection.close()
 
-    def test_may_open_as_many_files_as_it_may_have_connections(self, tmp_path: Path) -> None:
+    def test_raises_the_file_limit_to_the_connection_limit(self, tmp_path: Path) -> None:
         ours = resource.getrlimit(resource.RLIMIT_NOFILE)
         hard = ours[1]
-        # What is usual, and inherited.
+        # The usual limit; the program inherits it.
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, ours[0]), hard))
         with program(tmp_path, workers=1) as (process, port):
             resource.setrlimit(resource.RLIMIT_NOFILE, ours)
@@ -133,10 +136,8 @@ class TestServeApi:
             process.terminate()
             assert process.wait(timeout=30) == 0
 
-    def test_does_not_take_a_worker_that_is_starting_for_one_that_hangs(
-        self, tmp_path: Path
-    ) -> None:
-        with program(tmp_path, workers=2, begin=TAKES_LONG_TO_START) as (process, port):
+    def test_does_not_kill_a_worker_that_starts_slowly(self, tmp_path: Path) -> None:
+        with program(tmp_path, workers=2, begin=SLOW_START) as (process, port):
             connection = begin_request(process, port)
             first = int(connection.getresponse().read().split()[-1])
             assert first in {child.pid for child in psutil.Process(process.pid).children()}
@@ -144,9 +145,7 @@ class TestServeApi:
             process.terminate()
             assert process.wait(timeout=30) == 0
 
-    def test_leaves_nobody_behind_who_holds_the_port_when_it_is_killed(
-        self, tmp_path: Path
-    ) -> None:
+    def test_leaves_no_worker_on_the_port_when_it_is_killed(self, tmp_path: Path) -> None:
         with program(tmp_path, workers=2) as (process, port):
             connection = begin_request(process, port)
             response = connection.getresponse()
@@ -155,7 +154,7 @@ class TestServeApi:
             try:
                 process.kill()
                 process.wait()
-                # What was under way is finished, and nobody else is let in.
+                # The request in progress is finished; new connections are refused.
                 assert (begun + response.read()).startswith(b"begun finished")
                 connection.close()
                 _, alive = psutil.wait_procs(workers, timeout=30)
@@ -168,10 +167,10 @@ class TestServeApi:
                         worker.kill()
 
 
-class TestAskedToStopWhileItStarts:
-    """As a process of several may be, whose server has been ready for long."""
+class TestStopDuringStartup:
+    """SIGTERM may reach a replacement worker while it starts."""
 
-    async def test_is_not_ready_when_it_listens(self, sigterm_ends_nobody: None) -> None:
+    async def test_is_not_ready_when_it_begins_to_listen(self, ignored_sigterm: None) -> None:
         seen: list[object] = []
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -194,20 +193,20 @@ class TestAskedToStopWhileItStarts:
                 tasks.create_task(server.serve(sockets=[listener]))
                 async with plain_client(timeout=30) as client:
                     assert (await client.get(f"http://{host}:{port}/")).status_code == 204
-                # Not to wait until it is over.
+                # Skip the rest of the drain delay.
                 server.force_exit = True
         assert seen == [True]
 
-    async def test_does_not_even_begin_to_listen(self, sigterm_ends_nobody: None) -> None:
+    async def test_does_not_begin_to_listen(self, ignored_sigterm: None) -> None:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            raise AssertionError("it was started")
+            raise AssertionError("the application was called")
 
         def create_app() -> ASGIApp:
             server.handle_exit(signal.SIGTERM, None)
             return app
 
         server = GracefulServer(
-            ServerConfig(create_app, factory=True, limits=ConnectionLimits())  # type: ignore[arg-type]  # a factory, as uvicorn takes it
+            ServerConfig(create_app, factory=True, limits=ConnectionLimits())  # type: ignore[arg-type]  # uvicorn accepts a factory
         )
         with socket.create_server(("127.0.0.1", 0)) as listener:
             await server.serve(sockets=[listener])
@@ -215,8 +214,8 @@ class TestAskedToStopWhileItStarts:
 
 
 @pytest.fixture
-def sigterm_ends_nobody() -> Generator[None]:
-    """uvicorn raises the signal that stopped it once more when it has stopped."""
+def ignored_sigterm() -> Generator[None]:
+    """Ignore SIGTERM: uvicorn raises the signal again after it has stopped."""
     former = signal.signal(signal.SIGTERM, lambda *_: None)
     yield
     signal.signal(signal.SIGTERM, former)

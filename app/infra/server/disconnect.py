@@ -1,12 +1,16 @@
-"""Connections that end before their client is done, and who hears of them."""
+"""Why the server closes a connection, and the observer of a process's connections."""
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
 
-class CutOff(StrEnum):
-    """Why we ended a connection, or refused what was asked on it, before its client was done."""
+class DisconnectReason(StrEnum):
+    """
+    Why the server closed a connection or refused a request before the client had finished.
+
+    The values are labels of a metric.
+    """
 
     NO_REQUEST = "no_request"
     HEAD_TIMEOUT = "head_timeout"
@@ -21,24 +25,25 @@ class CutOff(StrEnum):
 
 
 class ConnectionObserver(Protocol):
-    """Hears of a process's connections about once a second; must not block and must not raise."""
+    """Receive the state of a process's connections about once a second."""
 
     def __call__(self, *, open_: int, limit: int, cut_off: Mapping[str, int]) -> None:
         """
-        `open_` are the connections there are, and `limit` says how many there may be.
+        Record one report. Must not block and must not raise.
 
-        `cut_off` has how many were cut off since the last time, for each reason there is.
+        `open_` is the number of connections, `limit` their maximum. `cut_off` has, for each
+        `DisconnectReason`, the number of disconnections since the last report.
         """
 
 
 ConnectionObserverFactory: TypeAlias = Callable[[], ConnectionObserver]
-"""Makes the observer of a process in that process; it is found there by its name."""
+"""Create the observer in each process. A module-level function, because it is pickled."""
 
 
-def _ignore(*, open_: int, limit: int, cut_off: Mapping[str, int]) -> None:
+def _discard(*, open_: int, limit: int, cut_off: Mapping[str, int]) -> None:
     pass
 
 
-def nobody() -> ConnectionObserver:
-    """Return an observer that does not listen."""
-    return _ignore
+def no_observer() -> ConnectionObserver:
+    """Return an observer that discards its reports."""
+    return _discard
