@@ -18,7 +18,6 @@ from hypothesis import settings
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.domain.job import Job, ValidateProduct
 from app.domain.product import ProductId
 from app.domain.repository import UnitOfWorkFactory
 from app.infra.postgres.engine import sessions_of
@@ -107,10 +106,10 @@ def postgres_uow(postgres_engine: AsyncEngine) -> UnitOfWorkFactory:
 @pytest.fixture
 def postgres_waiting_jobs(
     postgres_engine: AsyncEngine,
-) -> Callable[[], Awaitable[Sequence[Job]]]:
-    """Return what tells which jobs wait in procrastinate's table, in the order asked for."""
+) -> Callable[[], Awaitable[Sequence[ProductId]]]:
+    """Return what reads the products of queued jobs in procrastinate's table, first one first."""
 
-    async def waiting() -> Sequence[Job]:
+    async def waiting() -> Sequence[ProductId]:
         async with postgres_engine.connect() as connection:
             found = await connection.execute(
                 text("""
@@ -118,7 +117,7 @@ def postgres_waiting_jobs(
                     WHERE status = 'todo' AND task_name = 'validate_product' ORDER BY id
                 """)
             )
-            return [ValidateProduct(product_id=ProductId(number)) for number in found.scalars()]
+            return [ProductId(number) for number in found.scalars()]
 
     return waiting
 

@@ -15,7 +15,7 @@ from testcontainers.community.postgres import PostgresContainer
 
 from app.infra.postgres.engine import connector, create_engine
 from app.infra.postgres.migrate import upgrade
-from app.infra.postgres.statement_pool import PLANNED_ONCE, Lanes
+from app.infra.postgres.statement_pool import PLANNED_ONCE, StatementPool
 from development.postgres import EmbeddedPostgres
 
 PATIENT = timedelta(seconds=30)
@@ -35,16 +35,16 @@ def patient_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
 
 
 @asynccontextmanager
-async def postgres_lanes(database_url: str, *, size: int = 4) -> AsyncGenerator[Lanes]:
-    """Make lanes on a database that is waited for as long as tests do."""
+async def postgres_pool(database_url: str, *, size: int = 4) -> AsyncGenerator[StatementPool]:
+    """Make a statement pool that waits for the database as long as tests do."""
     connect = connector(
         database_url, patience=PATIENT, statement_timeout=PATIENT, settings=PLANNED_ONCE
     )
-    lanes = Lanes(connect, size=size)
+    pool = StatementPool(connect, size=size)
     try:
-        yield lanes
+        yield pool
     finally:
-        await lanes.aclose()
+        await pool.aclose()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The process that hashes, as it is seen from outside."""
+"""Helpers for tests of the hashing process."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -16,20 +16,20 @@ PASSWORD = Password("correct horse")
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that another process does."""
+    """Wait for a condition that another process brings about."""
     async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - a process sets no events of ours
+        while not condition():  # noqa: ASYNC110 - another process cannot set an event
             await asyncio.sleep(0.005)
 
 
 def hashing_processes(server: int | None = None) -> list[psutil.Process]:
-    """Return the processes that hash for this one, or for a server and all of its processes."""
-    mine = psutil.Process(server)
-    return [each for each in mine.children(recursive=server is not None) if _hashes(each)]
+    """Return the hashing processes of this process, or of a server and all of its processes."""
+    parent = psutil.Process(server)
+    return [each for each in parent.children(recursive=server is not None) if _hashes(each)]
 
 
 async def running(executor: HashingExecutor) -> psutil.Process:
-    """Return the process of the only executor there is, ready to hash."""
+    """Return the hashing process of the only executor, once it is ready."""
     await executor.hash(CHEAP, PASSWORD)
     (process,) = hashing_processes()
     return process
@@ -37,7 +37,7 @@ async def running(executor: HashingExecutor) -> psutil.Process:
 
 @asynccontextmanager
 async def held(executor: HashingExecutor) -> AsyncGenerator[psutil.Process]:
-    """Freeze the process of an executor: what it is given is under way until it goes on."""
+    """Suspend the process of an executor during the block, so that its tasks stay unfinished."""
     process = await running(executor)
     await freeze(process)
     try:
@@ -48,13 +48,13 @@ async def held(executor: HashingExecutor) -> AsyncGenerator[psutil.Process]:
 
 
 async def freeze(process: psutil.Process) -> None:
-    """Have a process do nothing until it is resumed."""
+    """Suspend a process."""
     process.suspend()
     await until(lambda: process.status() == psutil.STATUS_STOPPED)
 
 
 def _hashes(process: psutil.Process) -> bool:
-    # Neither before it has become another program, nor when it has ended.
+    # The process may not have called exec yet, or may have ended.
     with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
         return MODULE in process.cmdline()
     return False

@@ -30,6 +30,7 @@ from app.domain.session import (
     SessionPolicy,
 )
 from app.domain.throttle import ThrottleKey
+from app.domain.writes import FavoriteLimits
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -49,23 +50,24 @@ CACHE_POLICY = CachePolicy(
 )
 
 PLENTY = 10_000
-"""As many favorites as a customer may have, where a test is not about that."""
+LIMITS = FavoriteLimits(total=PLENTY, pending=PLENTY)
+"""Limits of favorites that a test does not reach."""
 
 _numbers = count(1)
 
 
 def uuid() -> UUID:
-    """Make an id that nothing else has; later ones are greater."""
+    """Make a unique id; later ones are greater."""
     return UUID(int=next(_numbers), version=4)
 
 
 def customer_id() -> CustomerId:
-    """Make the id of a customer who need not exist."""
+    """Make the id of a customer who does not have to exist."""
     return CustomerId(uuid())
 
 
 def product_id() -> ProductId:
-    """Make the id of a product that no other test knows."""
+    """Make the id of a product that no other test uses."""
     return ProductId(1_000_000 + next(_numbers))
 
 
@@ -80,7 +82,7 @@ def customer(
     updated_at: datetime | None = None,
     version: int = 1,
 ) -> Customer:
-    """Make a customer as they are stored."""
+    """Make a stored customer."""
     return Customer(
         id=id or customer_id(),
         name=name,
@@ -104,7 +106,7 @@ def session(
     expires_at: datetime | None = None,
     ended_at: datetime | None = None,
 ) -> Session:
-    """Make a session that has just begun, by `SESSION_POLICY`."""
+    """Make a session that began at `created_at`, with the times of `SESSION_POLICY`."""
     return Session(
         id=id or SessionId(uuid()),
         customer_id=customer_id or CustomerId(uuid()),
@@ -118,7 +120,7 @@ def session(
 
 
 def token_hash() -> RefreshTokenHash:
-    """Make the hash of a refresh token that nobody holds."""
+    """Make the hash of a new refresh token."""
     return RefreshTokenHash(next(_numbers).to_bytes(32, "big"))
 
 
@@ -130,7 +132,7 @@ def refresh_token(
     issued_at: datetime = NOW,
     used_at: datetime | None = None,
 ) -> RefreshToken:
-    """Make a refresh token as it is stored."""
+    """Make a stored refresh token."""
     return RefreshToken(
         hash=hash or token_hash(),
         session_id=session_id or SessionId(uuid()),
@@ -141,7 +143,7 @@ def refresh_token(
 
 
 def presented_api_key(*, id: str | None = None, secret: str = "5e" * 32) -> PresentedApiKey:
-    """Make an API key in the clear."""
+    """Make an API key as a client presents it."""
     return PresentedApiKey(id=ApiKeyId(id or f"key{next(_numbers)}"), secret=secret)
 
 
@@ -155,7 +157,7 @@ def api_key(
     revoked_at: datetime | None = None,
     last_used_at: datetime | None = None,
 ) -> ApiKey:
-    """Make the stored half of an API key, of all scopes unless told otherwise."""
+    """Make a stored API key, by default with all scopes."""
     presented = presented or presented_api_key()
     return ApiKey(
         id=presented.id,
@@ -205,7 +207,7 @@ def cached_product(
     missing_since: datetime | None = None,
     removed_at: datetime | None = None,
 ) -> CachedProduct:
-    """Make the copy of a product; `id` and `product` exclude each other."""
+    """Make a copy of a product; `id` and `product` exclude each other."""
     return CachedProduct(
         product=product or _product(id=id),
         fetched_at=fetched_at,
@@ -224,7 +226,7 @@ def unknown_product(
     absent_until: datetime | None = None,
     refresh: RefreshState = RefreshState(),  # noqa: B008 - immutable
 ) -> UnknownProduct:
-    """Make what is remembered of an id without a copy."""
+    """Make what is stored about an id without a copy."""
     return UnknownProduct(
         id=product_id() if id is None else ProductId(id),
         absent_until=absent_until,
@@ -233,7 +235,7 @@ def unknown_product(
 
 
 def snapshot(*, price: str = "699.00") -> Snapshot:
-    """Make what a customer remembers of the product `product()`."""
+    """Make the snapshot of a product."""
     return Snapshot.of(product(price=price))
 
 
@@ -261,7 +263,7 @@ _product_id = product_id
 def favorite_item(
     *, favorite: Favorite | None = None, cached: CachedProduct | None = None
 ) -> FavoriteItem:
-    """Make what a list shows; without a copy unless one is given."""
+    """Make an item of a list, by default without a copy of the product."""
     return FavoriteItem(favorite=favorite or _favorite(), cached=cached)
 
 
@@ -269,5 +271,5 @@ _favorite = favorite
 
 
 def throttle_key() -> ThrottleKey:
-    """Make the key of a throttle that nobody has touched."""
+    """Make the key of an unused throttle."""
     return ThrottleKey(next(_numbers).to_bytes(32, "big"))

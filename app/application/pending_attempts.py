@@ -1,4 +1,4 @@
-"""Attempts whose outcome nobody knows yet."""
+"""Sign-in attempts in flight."""
 
 import asyncio
 from collections import deque
@@ -15,32 +15,32 @@ RETRY_AFTER = timedelta(seconds=1)
 
 
 @dataclass(slots=True)
-class _Key:
-    """How many attempts of a key are under way, and who waits for one of them to end."""
+class _Pending:
+    """The number of pending attempts of a key, and the requests that wait for one to end."""
 
     number: int = 0
     waiting: deque["asyncio.Future[None]"] = field(default_factory=deque)
 
 
-class AttemptsUnderWay:
+class PendingAttempts:
     """
     The attempts of this process that have been counted and have not ended.
 
-    An attempt is counted before it costs anything, and given back if it is none that counts. Many
-    at once who are all right would so refuse each other: whoever is refused while others are
-    under way waits for one of them to end, and tries again.
+    An attempt is counted before the password is verified, and given back if it succeeds. Many
+    concurrent attempts with the right password would so refuse each other: a request that is
+    refused while others are pending waits for one of them to end, and tries again.
     """
 
     def __init__(self, *, waiting_max: int = WAITING_MAX) -> None:
         self._waiting_max = waiting_max
         self._waiting = 0
-        self._keys: dict[ThrottleKey, _Key] = {}
+        self._keys: dict[ThrottleKey, _Pending] = {}
 
     @contextmanager
     def one(self, keys: Collection[ThrottleKey]) -> Generator[None]:
-        """Have an attempt under way, which counts for these keys."""
+        """Have an attempt pending that counts for these keys."""
         for key in keys:
-            self._keys.setdefault(key, _Key()).number += 1
+            self._keys.setdefault(key, _Pending()).number += 1
         try:
             yield
         finally:
@@ -49,9 +49,9 @@ class AttemptsUnderWay:
 
     async def one_ends(self, keys: Collection[ThrottleKey]) -> bool:
         """
-        Wait until an attempt for one of the keys ends; at once False if none is under way.
+        Wait until an attempt for one of the keys ends; return False at once if none is pending.
 
-        :raises HashingBusy: if too many wait already
+        :raises HashingBusy: if too many requests wait already
         """
         found = [each for key in keys if (each := self._keys.get(key)) is not None]
         if not found:
@@ -65,7 +65,7 @@ class AttemptsUnderWay:
         try:
             await ends
         except asyncio.CancelledError:
-            # Not only ours to know.
+            # The wake-up was consumed here: pass it on.
             if ends.done() and not ends.cancelled():
                 for each in found:
                     _wake_one(each)
@@ -75,19 +75,19 @@ class AttemptsUnderWay:
         return True
 
     def _end(self, key: ThrottleKey) -> None:
-        here = self._keys[key]
-        here.number -= 1
-        _wake_one(here)
-        if not here.number:
+        pending = self._keys[key]
+        pending.number -= 1
+        _wake_one(pending)
+        if not pending.number:
             del self._keys[key]
-            # Nobody is left to wait for.
-            while here.waiting:
-                _wake_one(here)
+            # No attempt is left to wait for.
+            while pending.waiting:
+                _wake_one(pending)
 
 
-def _wake_one(key: _Key) -> None:
-    while key.waiting:
-        ends = key.waiting.popleft()
+def _wake_one(pending: _Pending) -> None:
+    while pending.waiting:
+        ends = pending.waiting.popleft()
         if not ends.done():
             ends.set_result(None)
             return

@@ -1,4 +1,4 @@
-"""What the core needs of the outside world besides storage."""
+"""Ports of the core besides storage."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,30 +18,30 @@ Clock: TypeAlias = Callable[[], datetime]
 """Returns the time, aware and in UTC."""
 
 NewId: TypeAlias = Callable[[], UUID]
-"""Returns an id that nothing else has."""
+"""Returns a unique id."""
 
 
 class ProductCatalog(ABC):
     """
     The outside catalog.
 
-    Calls are bounded in time and number; whatever goes wrong is an outcome.
+    Calls are bounded in time and number; every failure is an outcome.
     """
 
     @abstractmethod
     async def find(self, product_id: ProductId) -> Product | None:
         """
-        Ask for one product; None if the catalog says that it does not exist.
+        Fetch one product; None if the catalog answers that it does not exist.
 
-        :raises CatalogUnavailable: if that cannot be found out
+        :raises CatalogUnavailable: if there is no valid answer
         """
 
     @abstractmethod
     async def list_all(self) -> Sequence[Product]:
         """
-        Ask for the whole catalog; never empty.
+        Fetch the whole catalog; never empty.
 
-        :raises CatalogUnavailable: if it cannot be had, or is not the whole
+        :raises CatalogUnavailable: if there is no valid and complete answer
         """
 
 
@@ -51,7 +51,7 @@ class PasswordHasher(ABC):
     @abstractmethod
     async def hash(self, password: Password) -> PasswordHash:
         """
-        Hash a password by the parameters of today.
+        Hash a password with the current parameters.
 
         :raises HashingBusy: if too many wait already
         """
@@ -59,14 +59,14 @@ class PasswordHasher(ABC):
     @abstractmethod
     async def verify(self, password: Password, hashed: PasswordHash | None) -> bool:
         """
-        Tell whether the password is the hashed one; None, for nobody, costs the same work.
+        Verify a password; without a hash (an unknown account) the work is the same.
 
         :raises HashingBusy: if too many wait already
         """
 
     @abstractmethod
     def outdated(self, hashed: PasswordHash) -> bool:
-        """Whether the hash was made with other parameters than today's."""
+        """Whether the hash was made with other parameters than the current ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class TokenIssuer(ABC):
     @abstractmethod
     def verify(self, token: str, *, now: datetime) -> Principal:
         """
-        Return whom a token was issued to; whether their session or key still holds is not checked.
+        Return the principal of a token; whether their session or key has ended is not checked.
 
         :raises InvalidToken: if it is not one of ours, or has expired
         """
@@ -98,56 +98,55 @@ class RefreshTokenSource(ABC):
 
     @abstractmethod
     def first(self) -> str:
-        """Make a token that begins a family."""
+        """Make the first token of a family."""
 
     @abstractmethod
     def successors(self, token: str) -> Sequence[str]:
         """
-        Return the token that follows this one, the same each time; only we can compute it.
+        Return the candidates for a token's successor, the same each time; computed with our keys.
 
-        The first is by the key that signs now, the others by keys that did before.
+        The first is by the current signing key, the others by earlier keys.
         """
 
     @abstractmethod
     def hash(self, token: str) -> RefreshTokenHash:
-        """Return what is stored of a token."""
+        """Return the stored form of a token."""
 
 
 class DeviceTokens(ABC):
     """
-    Makes proofs that somebody signed in to an account from a device before.
+    Makes proofs that a device has signed in to an account before.
 
-    They open nothing. With one, failed attempts are counted for the device and not for the
-    address, so that strangers who guess cannot lock the owner out (OWASP, "Slow Down Online
+    They give no access. With one, failed attempts are counted for the device and not for the
+    address, so that guesses from elsewhere cannot lock the owner out (OWASP, "Slow Down Online
     Guessing Attacks with Device Cookies").
     """
 
     @abstractmethod
     def issue(self, email: Email) -> str:
-        """Make a proof for a device from which somebody has just signed in."""
+        """Make a proof for a device that has just signed in."""
 
     @abstractmethod
     def recognize(self, token: str, email: Email) -> str | None:
-        """Return the name of the device that holds this proof for this address, if it is one."""
+        """Return the device's name if this is a valid proof for this address."""
 
 
 class BackgroundTasks(ABC):
     """
     Work that belongs to this process and not to the request that began it; owned and bounded.
 
-    Of each key at most one work is under way. Work of one key always ends in results of one kind.
+    At most one task of each key runs at a time. Tasks of one key return results of one type.
     """
 
     @abstractmethod
     def start(self, key: str, work: Callable[[], Awaitable[object]]) -> bool:
-        """Begin the work unless work of this key is under way; tell whether it began."""
+        """Start the work unless a task of this key runs; tell whether it was started."""
 
     @abstractmethod
     async def join(self, key: str, work: Callable[[], Awaitable[T]]) -> T | None:
         """
-        Wait for the work of this key, begun now unless it is under way, and share its result.
+        Wait for the task of this key, started now unless it runs, and share its result.
 
-        Canceling the wait cancels neither the work nor anybody else's wait. What the work raises
-        is raised to all who wait. None if there is no room for it, or no time because this
-        process ends.
+        Canceling the wait cancels neither the task nor other waits. An exception of the task is
+        raised to all callers that wait. None if the limit is reached or the process is stopping.
         """

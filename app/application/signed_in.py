@@ -1,4 +1,4 @@
-"""What a customer holds after signing in, and how it is issued."""
+"""The tokens of a customer who is signed in."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,9 +12,9 @@ from app.domain.session import Session
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedIn:
     """
-    A customer in a session, with the tokens that prove it.
+    A customer in a session, with its tokens.
 
-    `device_token` is for the device to show at its next sign-in; None if it has one.
+    `device_token` is for the device's next sign-in; None if it has one.
     """
 
     customer: Customer

@@ -1,4 +1,4 @@
-"""Counting attempts before they cost anything."""
+"""Counting attempts before the expensive work begins."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ async def take_attempts(
     """
     Count one attempt against each rule, or against none if one of them refuses.
 
-    Counted before the work begins, so that attempts side by side cannot exceed a rule together.
+    Counted before the work begins, so that concurrent attempts cannot exceed a rule together.
 
     :raises TooManyAttempts: if one of the rules refuses
     """
@@ -39,9 +39,9 @@ async def given_back_if_busy(
     uow: UnitOfWorkFactory, attempts: Sequence[Attempt]
 ) -> AsyncGenerator[None]:
     """
-    Forget attempts if too many passwords are being hashed: nothing was guessed.
+    Give attempts back if too many passwords are being hashed: nothing was guessed.
 
-    Whoever comes again when they are told to would else be locked out by our being busy.
+    Otherwise a client that retries as it is asked to would be locked out.
     """
     try:
         yield
@@ -54,5 +54,5 @@ async def given_back_if_busy(
 
 
 def too_many_attempts(wait: timedelta) -> TooManyAttempts:
-    """Return the refusal of a rule."""
+    """Make the outcome of a rule that refuses."""
     return TooManyAttempts("Too many attempts; wait a while", retry_after=wait)

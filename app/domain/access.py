@@ -1,4 +1,4 @@
-"""Who asks, and what they may do."""
+"""Principals, API keys and scopes."""
 
 import hashlib
 import hmac
@@ -18,7 +18,7 @@ ApiKeyId = NewType("ApiKeyId", str)
 
 
 class Scope(StrEnum):
-    """What an API key can be allowed to do."""
+    """A permission of an API key."""
 
     CUSTOMERS_READ = "customers:read"
     CUSTOMERS_WRITE = "customers:write"
@@ -27,8 +27,8 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SessionClaim:
-    """That a session holds `at` a moment, as a token says; whether it does, storage knows."""
+class SessionCheck:
+    """A session of a valid token; a statement has to find it active `at` a moment."""
 
     session_id: SessionId
     at: datetime
@@ -50,7 +50,7 @@ class CustomerPrincipal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServicePrincipal:
-    """An internal system that showed an API key, or a token it was exchanged for."""
+    """An internal system that presented an API key, or a token issued for one."""
 
     key_id: ApiKeyId
     scopes: frozenset[Scope]
@@ -60,7 +60,7 @@ Principal: TypeAlias = CustomerPrincipal | ServicePrincipal
 
 
 def session_ended() -> InvalidToken:
-    """Return what those are told whose session does not hold, or is not theirs."""
+    """Return the outcome for a session that is not active, or not the customer's."""
     return InvalidToken("The session has ended")
 
 
@@ -77,9 +77,9 @@ class PresentedApiKey:
     @classmethod
     def parse(cls, text: str) -> Self:
         """
-        Take a key apart.
+        Parse a key.
 
-        :raises InvalidApiKey: if it has not the form of one
+        :raises InvalidApiKey: if it is malformed
         """
         match = _KEY.fullmatch(text)
         if match is None:
@@ -92,16 +92,14 @@ class PresentedApiKey:
 
     @property
     def secret_hash(self) -> bytes:
-        """What is stored of the secret; 256 random bits need no slow hash."""
+        """The stored form of the secret; 256 random bits need no slow hash."""
         return hashlib.sha256(self.secret.encode()).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
     """
-    A key of an internal system, as it is stored:
-
-    The secret itself is shown once and then forgotten.
+    A key of an internal system as it is stored; the secret itself is shown once, when it is made.
     """
 
     id: ApiKeyId
@@ -114,14 +112,14 @@ class ApiKey:
     last_used_at: datetime | None = None
 
     def usable(self, now: datetime) -> bool:
-        """Whether the key has been neither revoked nor outlived."""
+        """Whether the key is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def opened_by(self, presented: PresentedApiKey) -> bool:
-        """Whether the secret is the right one; takes the same time for every wrong one."""
+        """Whether the secret is the right one, compared in constant time."""
         return hmac.compare_digest(self.secret_hash, presented.secret_hash)
 
     @property
     def principal(self) -> ServicePrincipal:
-        """Who acts with this key."""
+        """The principal that acts with this key."""
         return ServicePrincipal(key_id=self.id, scopes=self.scopes)

@@ -21,7 +21,7 @@ PASSWORD_MIN, PASSWORD_MAX = 8, 128
 
 
 class Role(StrEnum):
-    """What a signed-in person may do beyond their own account."""
+    """The role of a customer: an administrator may act on all accounts."""
 
     CUSTOMER = "customer"
     ADMIN = "admin"
@@ -30,9 +30,9 @@ class Role(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Email:
     """
-    An address as its owner writes it, compared without regard to case.
+    An e-mail address, compared without regard to case.
 
-    Parse foreign text with `parse`; the constructor is for addresses that were parsed before.
+    `parse` is for input; the constructor is for addresses that were parsed before.
     """
 
     value: str = field(repr=False)
@@ -42,10 +42,10 @@ class Email:
         """
         Trim, check the syntax (RFC 5321, RFC 6531) and normalize to NFC.
 
-        :raises InvalidEmail: if this is no address that could receive mail
+        :raises InvalidEmail: if it is not a valid address
         """
         try:
-            # Addresses under .test are for tests (RFC 6761) and as good as any other here.
+            # The domain .test (RFC 6761) is accepted: no mail is sent.
             checked = validate_email(
                 text.strip(), check_deliverability=False, test_environment=True, strict=True
             )
@@ -57,17 +57,17 @@ class Email:
 
     @property
     def key(self) -> str:
-        """The form in which two addresses of one person are equal."""
+        """The form in which equal addresses are compared."""
         return fold(self.value)
 
 
 @dataclass(frozen=True, slots=True)
 class Password:
     """
-    A password in the clear, for as long as it takes to hash it.
+    A password in plain text, only kept while it is hashed.
 
-    Normalized to NFC (RFC 8265, OpaqueString), so that a keyboard that composes accents in another
-    way yields the same password.
+    Normalized to NFC (RFC 8265, OpaqueString), so that keyboards that compose accents in different
+    ways yield the same password.
     """
 
     value: str = field(repr=False)
@@ -78,7 +78,7 @@ class Password:
     @classmethod
     def chosen(cls, text: str, *, email: Email, common: frozenset[str]) -> Self:
         """
-        Accept a new password by the rules of today.
+        Accept a new password by the current rules.
 
         :raises WeakPassword: if it is too short, too long, common, the e-mail or the service's
             name
@@ -101,7 +101,7 @@ class Customer:
     """
     A registered customer.
 
-    `password_hash` is None for an account that internal systems manage: nobody can sign in to it.
+    `password_hash` is None for an account managed by internal systems: sign-in is not possible.
     `version` counts the changes.
     """
 
@@ -126,7 +126,7 @@ class Customer:
         role: Role = Role.CUSTOMER,
     ) -> Self:
         """
-        Create a customer who joins now.
+        Create a customer now.
 
         :raises InvalidName: if the name is not acceptable
         """
@@ -142,7 +142,7 @@ class Customer:
 
     def changed(self, *, name: str | None, email: Email | None, now: datetime) -> Self:
         """
-        Return this customer under another name or address; None leaves it as it is.
+        Return this customer with another name or address; None leaves it unchanged.
 
         :raises InvalidName: if the name is not acceptable
         """
@@ -161,7 +161,7 @@ class Customer:
 
 def checked_name(text: str) -> str:
     """
-    Trim a name and hold it to the rules: 1 to 100 characters, none of them a control character.
+    Trim a name and check it: 1 to 100 characters, none of them a control character.
 
     :raises InvalidName: if it breaks one
     """
@@ -179,7 +179,7 @@ def fold(text: str) -> str:
 
 
 class CustomerSort(StrEnum):
-    """The orders in which customers can be listed; a leading minus turns one around."""
+    """The orders of a list of customers; a leading minus means descending."""
 
     OLDEST = "created_at"
     NEWEST = "-created_at"
@@ -190,10 +190,10 @@ class CustomerSort(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomerQuery:
     """
-    Which customers to list:
+    Which customers to list.
 
-    All conditions given have to hold. `name` is a prefix and `email` the whole address, both case
-    aside; `created_after` and `created_before` leave out the moment itself.
+    All given conditions have to be met. `name` is a prefix and `email` the whole address, both
+    case aside; `created_after` and `created_before` exclude the moment itself.
     """
 
     email: str | None = None

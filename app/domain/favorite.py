@@ -14,7 +14,7 @@ from app.domain.product import CachedProduct, Product, ProductId, Rating
 
 class FavoriteStatus(StrEnum):
     """
-    How things stand with the product of a favorite.
+    The state of a favorite's product.
 
     `pending`: accepted while the catalog could not be asked. `removed`: the catalog dropped the
     product, or said that a pending one does not exist.
@@ -27,7 +27,7 @@ class FavoriteStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A product as it was when somebody favorited it."""
+    """A product as it was when a customer favorited it."""
 
     title: str
     price: Decimal
@@ -36,7 +36,7 @@ class Snapshot:
 
     @classmethod
     def of(cls, product: Product) -> Self:
-        """Keep what a customer remembers of a product."""
+        """Take the members of a product that a favorite keeps."""
         return cls(
             title=product.title, price=product.price, image=product.image, rating=product.rating
         )
@@ -47,8 +47,8 @@ class Favorite:
     """
     A product that a customer marked.
 
-    `when_favorited` is None as long as the catalog has not confirmed the product; `rejected_at` is
-    the moment at which it said that there is no such product.
+    `when_favorited` is None until the catalog has confirmed the product; `rejected_at` is the
+    moment at which it answered that there is no such product.
     """
 
     customer_id: CustomerId
@@ -57,46 +57,55 @@ class Favorite:
     when_favorited: Snapshot | None = None
     rejected_at: datetime | None = None
 
+    @classmethod
+    def of(
+        cls,
+        customer_id: CustomerId,
+        product_id: ProductId,
+        product: CachedProduct | None,
+        *,
+        now: datetime,
+    ) -> Self:
+        """Create a favorite now; without a copy of the product it is pending."""
+        return cls(
+            customer_id=customer_id,
+            product_id=product_id,
+            favorited_at=now,
+            when_favorited=None if product is None else Snapshot.of(product.product),
+        )
+
     @property
     def pending(self) -> bool:
-        """Whether this waits for the catalog to say that there is such a product."""
+        """Whether the catalog has neither confirmed nor rejected the product yet."""
         return self.when_favorited is None and self.rejected_at is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptFavorite:
-    """A favorite as it is kept, and whether it is the one that was just added."""
-
-    favorite: Favorite
-    created: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FavoriteItem:
-    """A favorite together with the last known copy of its product: what a list shows."""
+    """A favorite with the last known copy of its product: an item of a list."""
 
     favorite: Favorite
     cached: CachedProduct | None
 
     @property
     def status(self) -> FavoriteStatus:
-        """Whether the product can be had, is not confirmed yet, or is gone."""
-        if self.favorite.rejected_at is not None or (self.cached and self.cached.removed):
+        """Whether the product is available, not confirmed yet, or removed."""
+        if self.reason is not None:
             return FavoriteStatus.REMOVED
-        if self.favorite.when_favorited is None or self.cached is None:
+        if self.favorite.pending or self.cached is None:
             return FavoriteStatus.PENDING
         return FavoriteStatus.AVAILABLE
 
     @property
     def reason(self) -> str | None:
-        """Why the product is gone, as a stable word; None unless it is."""
+        """Why the product is removed, as a stable word; None unless it is."""
         if self.favorite.rejected_at is not None:
             return "not_in_catalog"
         return "dropped_by_catalog" if self.cached and self.cached.removed else None
 
     @property
     def price_change(self) -> Decimal | None:
-        """What the price gained since the product was favorited; None if either is unknown."""
+        """The price now minus the price when favorited; None if either is unknown."""
         if self.cached is None or self.favorite.when_favorited is None:
             return None
         return self.cached.product.price - self.favorite.when_favorited.price
@@ -105,10 +114,10 @@ class FavoriteItem:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListVersion:
     """
-    What a list of favorites depends on, as numbers that only grow.
+    The state that answers about a list depend on, as numbers that only grow.
 
-    `favorites` counts the changes of one customer's list, `catalog` those of what products look
-    like. As long as both are the same, so is every answer that shows the list.
+    `favorites` counts the changes of one customer's list, `catalog` the changes of products in the
+    catalog. While both are the same, so is every answer that shows the list.
     """
 
     favorites: int
@@ -117,14 +126,14 @@ class ListVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovedFavorite:
-    """That a product was a favorite; remembered for clients that come back."""
+    """The removal of a favorite, remembered for clients that synchronize later."""
 
     product_id: ProductId
     removed_at: datetime
 
 
 class ChangeKind(StrEnum):
-    """What happened to a favorite since somebody last looked."""
+    """What happened to a favorite since a client last synchronized."""
 
     ADDED = "added"
     CHANGED = "changed"
@@ -133,7 +142,7 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FavoriteChange:
-    """What became of one favorite; `item` is how it is now, None once it was removed."""
+    """A change of one favorite; `item` is its current state, None if it was removed."""
 
     product_id: ProductId
     kind: ChangeKind
@@ -143,10 +152,10 @@ class FavoriteChange:
 @dataclass(frozen=True, slots=True, order=True)
 class ChangePosition:
     """
-    How much of a list's history was seen: up to a version, and within it up to a product.
+    How much of a list's history a client has seen: up to a version, and in it up to a product.
 
-    While the list is read from the beginning, in several steps, `began` is its version at the
-    first of them: what was removed before that is of no interest.
+    While a client reads the list from the beginning, in several steps, `began` is the version at
+    the first of them: earlier removals are left out.
     """
 
     version: int = 0
@@ -155,25 +164,27 @@ class ChangePosition:
 
     @property
     def from_beginning(self) -> bool:
-        """Whether the list is read as it is, and not what became of one seen before."""
+        """Whether the current list is read, and not the changes since an earlier one."""
         return self.version == 0 or self.began > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
     """
-    Changes in the order in which they happened, each favorite at most once: as it is now.
+    Changes in the order in which they happened, each favorite at most once, in its current state.
 
-    `seen` is the position to ask from next time; `more` tells that there is more already.
+    `seen` is the position to continue from; `more` tells that there are more changes already, and
+    `behind` that the catalog changed products of the list since the last entry of its history.
     """
 
     items: Sequence[FavoriteChange]
     seen: ChangePosition
     more: bool
+    behind: bool = False
 
 
 class BatchResult(StrEnum):
-    """What became of one product in a batch."""
+    """The result for one product of a batch."""
 
     ADDED = "added"
     ALREADY_PRESENT = "already_present"
@@ -186,7 +197,7 @@ class BatchResult(StrEnum):
 
 
 class FavoriteSort(StrEnum):
-    """The orders in which favorites can be listed; a leading minus turns one around."""
+    """The orders of a list of favorites; a leading minus means descending."""
 
     NEWEST = "-favorited_at"
     OLDEST = "favorited_at"
@@ -197,7 +208,7 @@ class FavoriteSort(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FavoriteQuery:
-    """Which favorites of a customer to list; `q` is looked for in titles, case aside."""
+    """Which favorites of a customer to list; `q` is a part of the title, case aside."""
 
     customer_id: CustomerId
     category: str | None = None

@@ -6,13 +6,13 @@ The anticipated ways in which a use case can end other than by success.
     │   ├── InvalidName
     │   ├── InvalidEmail
     │   └── WeakPassword
-    ├── NotAuthenticated       we do not know who asks
+    ├── NotAuthenticated       the caller is unknown
     │   ├── MissingCredentials
     │   ├── InvalidCredentials
     │   ├── InvalidToken
     │   ├── InvalidRefreshToken
     │   └── InvalidApiKey
-    ├── NotAllowed             we know who asks, and the answer is no
+    ├── NotAllowed             the caller is known and may not do this
     │   ├── InsufficientScope
     │   ├── AdminOnly
     │   ├── CustomerOnly
@@ -27,18 +27,18 @@ The anticipated ways in which a use case can end other than by success.
     │   ├── EmailTaken
     │   ├── TooManyPending
     │   └── FavoritesFull
-    ├── ChangesForgotten       what was asked for existed once; start over
-    ├── PreconditionFailed     the resource is not in the state the caller named
+    ├── ChangesForgotten       the history does not reach back that far; start over
+    ├── PreconditionFailed     the resource is not in the state that the caller named
     ├── Throttled              too often; carries when to try again
     │   ├── TooManyAttempts
     │   └── RateLimited
-    └── Unavailable            we cannot find out now; carries when to try again
+    └── Unavailable            not possible now; carries when to try again
         ├── CatalogUnavailable
         ├── StorageUnavailable
         └── HashingBusy
 
-They know no HTTP. Each has a stable `code` for programs and a `title` for people; the message says
-what happened this time and never holds a secret or a personal datum.
+They know no HTTP. Each has a stable `code` for programs and a `title` for people; the message
+describes the occurrence and never holds a secret or a personal datum.
 """
 
 from datetime import timedelta
@@ -147,6 +147,9 @@ class CustomerNotFound(NotFound):
     code = "customer_not_found"
     title = "There is no such customer"
 
+    def __init__(self, message: str = "There is no such customer") -> None:
+        super().__init__(message)
+
 
 class SessionNotFound(NotFound):
     code = "session_not_found"
@@ -154,7 +157,7 @@ class SessionNotFound(NotFound):
 
 
 class ProductNotFound(NotFound):
-    """The catalog does not list it; `remembered` if it said so earlier and was not asked again."""
+    """The catalog does not list it; `remembered` if that was answered from the cache."""
 
     code = "product_not_found"
     title = "The catalog does not list this product"

@@ -1,4 +1,4 @@
-"""Products of the outside catalog, and how long a copy of one may be believed."""
+"""Products of the outside catalog, and the cache policy for copies of them (RFC 5861)."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ MAX_PRODUCT_ID = 2_147_483_647
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rating:
-    """What buyers think: the mean `rate` (0 to 5) over `count` votes."""
+    """The mean `rate` (0 to 5) of `count` votes."""
 
     rate: Decimal
     count: int
@@ -36,7 +36,7 @@ class Product:
 
 
 class Freshness(StrEnum):
-    """How far a copy may be believed (the terms of RFC 5861)."""
+    """How a copy may be used (RFC 5861)."""
 
     FRESH = "fresh"
     STALE = "stale"
@@ -46,12 +46,12 @@ class Freshness(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachePolicy:
     """
-    The ages that decide what a copy of the catalog is good for.
+    The ages that decide how a copy of the catalog is used.
 
     Up to `soft_ttl` a copy is fresh, up to `hard_ttl` it is served while it is revalidated, beyond
-    that it is served only if the catalog cannot be asked. "There is no such product" is believed
-    for `negative_ttl`. One process at a time may ask for a product; its right ends after `lease`.
-    After a failure nobody asks for the same thing again within `backoff`.
+    that it is served only if the catalog cannot be reached. "There is no such product" is cached
+    for `negative_ttl`. One process at a time fetches a product, under a lease of length `lease`.
+    After a failure the same thing is not fetched again within `backoff`.
     """
 
     soft_ttl: timedelta
@@ -67,28 +67,38 @@ class CachePolicy:
             raise ValueError("Negative TTL, lease and backoff have to be positive")
 
     def freshness(self, age: timedelta) -> Freshness:
-        """Place an age."""
+        """Classify an age."""
         if age <= self.soft_ttl:
             return Freshness.FRESH
         return Freshness.STALE if age <= self.hard_ttl else Freshness.EXPIRED
 
+    @property
+    def revalidation_interval(self) -> timedelta:
+        """
+        How long a client that holds a list may be answered 304 without the list being read.
+
+        Reading the list refreshes the copies in it that are due. A quarter of `soft_ttl` keeps a
+        list fresh that is only ever revalidated.
+        """
+        return self.soft_ttl / 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshState:
-    """Who may ask the catalog again, and when; part of the row so that all processes agree."""
+    """The lease on a fetch, and the pause after a failed one; in the row, for all processes."""
 
-    claimed_until: datetime | None = None
+    leased_until: datetime | None = None
     blocked_until: datetime | None = None
 
     def in_progress(self, now: datetime) -> bool:
-        """Whether somebody is asking the catalog at this moment."""
-        return self.claimed_until is not None and self.claimed_until > now
+        """Whether a process is fetching from the catalog."""
+        return self.leased_until is not None and self.leased_until > now
 
     def blocked(self, now: datetime) -> bool:
-        """Whether a failure is too recent for another attempt."""
+        """Whether the last failure is too recent for another attempt."""
         return self.blocked_until is not None and self.blocked_until > now
 
-    def claimable(self, now: datetime) -> bool:
+    def allowed(self, now: datetime) -> bool:
         """Whether a refresh may begin."""
         return not self.in_progress(now) and not self.blocked(now)
 
@@ -98,10 +108,9 @@ class CachedProduct:
     """
     The last known copy of a product.
 
-    `fetched_at` is the moment at which the question was sent that this copy answers.
-    `missing_since` is set by the first answer "there is no such product" about a product we know,
-    `removed_at` once a second source agreed: one odd answer changes nothing that a customer can
-    see.
+    `fetched_at` is the moment at which the request was sent that this copy answers.
+    `missing_since` is set by the first answer "there is no such product" about a known product,
+    `removed_at` once a second source agreed: a single odd answer is not visible to customers.
     """
 
     product: Product
@@ -111,12 +120,16 @@ class CachedProduct:
     removed_at: datetime | None = None
 
     def age(self, now: datetime) -> timedelta:
-        """How long ago the catalog was asked; never negative."""
+        """How long ago this copy was fetched; never negative."""
         return max(now - self.fetched_at, timedelta(0))
 
     def freshness(self, policy: CachePolicy, *, now: datetime) -> Freshness:
-        """Place this copy's age within the policy."""
+        """Classify this copy by its age."""
         return policy.freshness(self.age(now))
+
+    def stale(self, policy: CachePolicy, *, now: datetime) -> bool:
+        """Whether a newer copy is due: the member `stale` of answers."""
+        return now > self.fresh_until(policy)
 
     def fresh_until(self, policy: CachePolicy) -> datetime:
         """Return the last moment at which this copy is fresh."""
@@ -131,10 +144,10 @@ class CachedProduct:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownProduct:
     """
-    What is remembered of a product id that we hold no copy of.
+    What is remembered of a product id without a copy.
 
-    `absent_until` is set if the catalog said that it does not exist; otherwise this is only the
-    place for the lease of whoever asks for it.
+    `absent_until` is set if the catalog answered that it does not exist; otherwise the row only
+    holds the lease of a fetch.
     """
 
     id: ProductId
@@ -142,19 +155,19 @@ class UnknownProduct:
     refresh: RefreshState = RefreshState()
 
     def absent(self, now: datetime) -> bool:
-        """Whether "there is no such product" is still to be believed."""
+        """Whether the cached answer "there is no such product" is still valid."""
         return self.absent_until is not None and self.absent_until > now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogState:
-    """What is known of the catalog as a whole: when the complete list was last asked for."""
+    """When the complete list of the catalog was last fetched."""
 
     fetched_at: datetime | None = None
     refresh: RefreshState = RefreshState()
 
     def age(self, now: datetime) -> timedelta | None:
-        """How long ago the catalog was asked for all of it; None if it never was."""
+        """How long ago the complete list was fetched; None if it never was."""
         return None if self.fetched_at is None else max(now - self.fetched_at, timedelta(0))
 
 
@@ -176,7 +189,7 @@ class PopularProduct:
 
 class ServedFrom(StrEnum):
     """
-    Where an answer about the catalog came from, for `Cache-Status` (RFC 9211) and the metrics.
+    How the cache answered, for `Cache-Status` (RFC 9211) and the metrics.
     """
 
     HIT = "hit"
@@ -186,23 +199,32 @@ class ServedFrom(StrEnum):
     REVALIDATED = "revalidated"
     NEGATIVE_HIT = "negative-hit"
 
+    @property
+    def stale(self) -> bool:
+        """Whether the copy was older than the soft TTL."""
+        return self in (ServedFrom.STALE_WHILE_REVALIDATE, ServedFrom.STALE_IF_ERROR)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductReading:
     """
-    A product as it was read through the cache.
+    A product read through the cache.
 
-    `collapsed` tells that this answer shared a call that somebody else had begun.
+    `collapsed` tells that the answer shared a fetch that another request had begun (RFC 9211).
     """
 
     cached: CachedProduct
     served_from: ServedFrom
-    stale: bool
     collapsed: bool = False
+
+    @property
+    def stale(self) -> bool:
+        """Whether a newer copy was due."""
+        return self.served_from.stale
 
 
 class ProductSort(StrEnum):
-    """The orders in which products can be listed; a leading minus turns one around."""
+    """The orders of a list of products; a leading minus means descending."""
 
     ID = "id"
     CHEAPEST = "price"
@@ -212,7 +234,7 @@ class ProductSort(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductQuery:
-    """Which products of the catalog to list; `q` is looked for in titles, case aside."""
+    """Which products of the catalog to list; `q` is a part of the title, case aside."""
 
     category: str | None = None
     q: str | None = None

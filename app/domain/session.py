@@ -1,10 +1,10 @@
 """
 Sessions: a family of refresh tokens that begins with a sign-in.
 
-Each refresh uses a token up and issues its successor (RFC 9700, section 4.14.2). A token that is
-presented a second time was stolen, from the customer or by them: the family ends. The immediate
-predecessor is an exception for a short grace, as long as its successor has not been used: the
-answer to the first refresh may have been lost on its way.
+Each refresh invalidates a token and issues its successor (RFC 9700, section 4.14.2). A token that
+is presented a second time may have been stolen: the family ends. The immediate predecessor is an
+exception for a short grace period while its successor is unused: the response to the first refresh
+may have been lost.
 """
 
 from dataclasses import dataclass, field, replace
@@ -24,8 +24,7 @@ DEVICE_MAX = 200
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionPolicy:
     """
-    How long a session lasts without use, at the most, and how long a predecessor is still
-    accepted.
+    How long a session lasts without use and at most, and how long a predecessor is accepted.
     """
 
     idle: timedelta
@@ -35,7 +34,7 @@ class SessionPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One sign-in of a customer on one device; `device` is what its client says of itself."""
+    """One sign-in of a customer on one device; `device` is the `User-Agent` of its client."""
 
     id: SessionId
     customer_id: CustomerId
@@ -72,7 +71,7 @@ class Session:
         return self.ended_at is None and now < min(self.idle_expires_at, self.expires_at)
 
     def used(self, *, policy: SessionPolicy, now: datetime) -> Self:
-        """Return this session with its idle expiry put off."""
+        """Return this session with its idle expiry extended."""
         return replace(
             self, last_used_at=now, idle_expires_at=min(now + policy.idle, self.expires_at)
         )
@@ -94,7 +93,7 @@ class RefreshToken:
 
 
 class Rotation(Enum):
-    """What a presented refresh token is good for."""
+    """How to answer a presented refresh token."""
 
     ROTATE = auto()
     REPEAT = auto()
@@ -111,7 +110,7 @@ class RefreshFamily:
     successor: RefreshToken | None
 
     def rotation(self, policy: SessionPolicy, *, now: datetime) -> Rotation:
-        """Decide what the presented token is good for."""
+        """Decide how to answer the presented token."""
         if not self.session.active(now):
             return Rotation.EXPIRED
         if self.presented.used_at is None:

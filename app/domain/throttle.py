@@ -1,4 +1,4 @@
-"""Throttles: how often something may be tried within a window that slides."""
+"""Throttles: how often something may be attempted within a sliding window."""
 
 import hashlib
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class ThrottleRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One attempt that was counted, so that it can be given back if it succeeds."""
+    """A counted attempt, which is given back if it succeeds."""
 
     key: ThrottleKey
     at: datetime
@@ -35,22 +35,28 @@ class AccessThrottles:
     sign_in_ip: ThrottleRule | None
     sign_up_ip: ThrottleRule | None
 
+    @property
+    def longest_window(self) -> timedelta:
+        """How long attempts have to be kept at least."""
+        rules = (self.sign_in_email, self.sign_in_ip, self.sign_up_ip)
+        return max((rule.window for rule in rules if rule is not None), default=timedelta(0))
+
 
 def email_key(purpose: str, email: Email) -> ThrottleKey:
-    """Name the throttle of an address; hashed, so that the table holds nothing personal."""
+    """Return the key of an address; hashed, so that the table holds no personal data."""
     return _key(f"{purpose}:email:{email.key}")
 
 
 def device_key(purpose: str, device: str) -> ThrottleKey:
-    """Name the throttle of a device that is known to an account."""
+    """Return the key of a device that is known to an account."""
     return _key(f"{purpose}:device:{device}")
 
 
 def ip_key(purpose: str, ip: str) -> ThrottleKey:
     """
-    Name the throttle of a client's address.
+    Return the key of a client's address.
 
-    Of an IPv6 address the first 64 bits count: that much every client has for itself (RFC 6177).
+    Of an IPv6 address the first 64 bits count: every client has a network of that size (RFC 6177).
     """
     return _key(f"{purpose}:ip:{_client(ip)}")
 

@@ -15,24 +15,25 @@ from typing import TYPE_CHECKING, NamedTuple, Self, cast
 from uuid import uuid4
 
 from fastapi import FastAPI
+from opentelemetry.trace import Tracer
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
-from app.application.assembly import Collaborators, Rules, assemble
+from app.application.build import Collaborators, Rules, UseCases
 from app.application.catalog.hot_products import NullHotProducts
 from app.application.ports import Clock
-from app.application.tracer import NULL_TRACER, Tracer
-from app.application.use_cases import UseCases
 from app.domain.access import ApiKey, PresentedApiKey, Scope
 from app.domain.outcome import StorageUnavailable
 from app.domain.product import CachePolicy
 from app.domain.session import SessionPolicy
 from app.domain.throttle import AccessThrottles
+from app.domain.writes import FavoriteLimits
 from app.infra.fakestore.catalog import FakeStoreCatalog
 from app.infra.fakestore.client import create_client
 from app.infra.fakestore.options import CatalogOptions
 from app.infra.hashing.argon2 import Argon2Parameters
-from app.infra.hashing.executor import HashingExecutor, hashing_cores
+from app.infra.hashing.cores import hashing_cores
+from app.infra.hashing.executor import HashingExecutor
 from app.infra.hashing.password_hasher import ArgonPasswordHasher
 from app.infra.http.api import VERSION, create_api
 from app.infra.http.middleware import access_log
@@ -41,15 +42,16 @@ from app.infra.http.options import HttpOptions
 from app.infra.http.rate_limit.create import create_limiter
 from app.infra.observability.logger import PlainEvents, configure_logging
 from app.infra.observability.metrics.process import Sampler, process_metrics
+from app.infra.observability.tracing.spans import NO_TRACER, log_fields
 from app.infra.postgres.engine import connector, create_engine, sessions_of, statement_trace
-from app.infra.postgres.lookup.additions import PostgresAdditions
-from app.infra.postgres.lookup.lookups import PostgresLookups
-from app.infra.postgres.lookup.sign_ins import PostgresSignIns
+from app.infra.postgres.favorite_writes import PostgresFavoriteWrites
+from app.infra.postgres.queries import PostgresQueries
 from app.infra.postgres.replica import PATIENCE as REPLICA_PATIENCE
-from app.infra.postgres.replica import Replica
-from app.infra.postgres.row_cache import Copies
+from app.infra.postgres.replica import Replica, ReplicaFirstPool
+from app.infra.postgres.row_cache import ProductRowCache
 from app.infra.postgres.schema import schema_at_head
-from app.infra.postgres.statement_pool import PLANNED_ONCE, Lanes
+from app.infra.postgres.sign_in_writes import PostgresSignInWrites
+from app.infra.postgres.statement_pool import PLANNED_ONCE, StatementPool
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from app.infra.security.api_key import new_api_key
 from app.infra.security.common_password import common_passwords
@@ -63,41 +65,43 @@ from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from app.infra.jobs.worker import JobWorker
+    from app.infra.observability.tracing.export import TraceExport
     from app.infra.redis.hot_products import RedisHotProducts
 
-LANES_MOST = 4
-"""Connections of one process for what shares statements, at the most a third of all."""
+STATEMENT_CONNECTIONS_MAX = 4
+"""Connections of one process for shared statements, and at most a third of all."""
 
-BACKGROUND_TASKS = 256
-"""Calls of the catalog that are under way or waited for in one process, at the most."""
+BACKGROUND_TASKS_MAX = 256
+"""Refreshes in progress or waited for in one process."""
 
-TRACES_PATIENCE = timedelta(seconds=2)
-"""How long a process that stops waits for its last traces to be taken, at the most."""
+TRACES_SHUTDOWN_MAX = timedelta(seconds=2)
+"""How long a process that stops waits until its last spans are sent, at most."""
 
-# The command line names it to the processes of a server; nothing else should.
+# Set by the command line for the processes of a server.
 WORKERS_VARIABLE = "FAVORITES_SERVER_PROCESSES"
 
 
 class PoolSizes(NamedTuple):
-    """How the connections of one process are divided: nobody waits for those of another pool."""
+    """How the connections of one process are divided among independent pools."""
 
     main: int
     """For units of work."""
-    lookups: int
-    """For statements that requests share."""
+    statements: int
+    """For shared statements."""
     sign_ins: int
 
     @classmethod
     def of(cls, connections: int) -> Self:
-        """Divide so many connections, or three if there are fewer: one for each."""
+        """Divide a number of connections, at least one for each pool."""
         connections = max(connections, len(cls._fields))
-        lookups = min(LANES_MOST, connections // 3)
-        sign_ins = max(1, lookups // 2)
-        return cls(main=connections - lookups - sign_ins, lookups=lookups, sign_ins=sign_ins)
+        statements = min(STATEMENT_CONNECTIONS_MAX, connections // 3)
+        sign_ins = max(1, statements // 2)
+        main = connections - statements - sign_ins
+        return cls(main=main, statements=statements, sign_ins=sign_ins)
 
 
 class Readiness:
-    """Whether requests can be served: between the end of wiring and the beginning of the end."""
+    """Whether requests can be served: not before wiring has ended, not after stopping began."""
 
     def __init__(self) -> None:
         self._check: Callable[[], Awaitable[None]] | None = None
@@ -124,13 +128,17 @@ class Readiness:
 
 @asynccontextmanager
 async def wire(
-    settings: Settings, *, readiness: Readiness | None = None, tracer: Tracer = NULL_TRACER
+    settings: Settings,
+    *,
+    readiness: Readiness | None = None,
+    traces: "TraceExport | None" = None,
 ) -> AsyncGenerator[UseCases]:
     """
     Build the service and, on leaving, take it down in the opposite order.
 
-    The tracer is told of what is done, and ends with the service.
+    `traces` is shut down last.
     """
+    tracer = NO_TRACER if traces is None else traces.tracer
     clock = partial(datetime.now, UTC)
     keys = _signing_keys(settings)
     catalog_options = _catalog_options(settings)
@@ -143,8 +151,8 @@ async def wire(
         transaction_pooler=settings.database_transaction_pooler,
         tracer=tracer,
     )
-    to_lanes = partial(
-        Lanes,
+    statement_pool = partial(
+        StatementPool,
         connector(
             database_url(settings),
             patience=settings.database_pool_timeout,
@@ -155,54 +163,58 @@ async def wire(
         ),
         transaction_pooler=settings.database_transaction_pooler,
     )
-    lanes, entrance = to_lanes(size=sizes.lookups), to_lanes(size=sizes.sign_ins)
-    copies = Copies(lanes.fetch)
-    lookups = PostgresLookups(lanes, copies, patience=settings.database_pool_timeout)
-    additions = PostgresAdditions(lanes, copies, patience=settings.database_pool_timeout)
-    sign_ins = PostgresSignIns(entrance, patience=settings.database_pool_timeout)
-    pool = cast("QueuePool", engine.pool)
-    reader = _replica_engine(settings, tracer)
-    replica = None if reader is None else Replica(reader, max_lag=settings.database_read_max_lag)
-    units = partial(
-        PostgresUnitOfWork,
-        sessions_of(engine),
-        budget=settings.database_pool_timeout,
-        tracer=tracer,
+    statements = statement_pool(size=sizes.statements)
+    sign_in_statements = statement_pool(size=sizes.sign_ins)
+    replica = _replica(settings, tracer)
+    row_cache = ProductRowCache(statements.fetch)
+    queries = PostgresQueries(
+        statements,
+        row_cache,
+        patience=settings.database_pool_timeout,
+        replica=None if replica is None else ReplicaFirstPool(replica, statements),
     )
+    favorites = PostgresFavoriteWrites(
+        statements, row_cache, patience=settings.database_pool_timeout, tracer=tracer
+    )
+    sign_ins = PostgresSignInWrites(sign_in_statements, patience=settings.database_pool_timeout)
+    pool = cast("QueuePool", engine.pool)
+    units = partial(PostgresUnitOfWork, sessions_of(engine), budget=settings.database_pool_timeout)
     hashing = HashingExecutor(threads=_hashing_threads(settings), queue=settings.password_queue)
     hasher = ArgonPasswordHasher(
+        hashing,
         parameters=Argon2Parameters(
             memory_kib=settings.password_memory_kib,
             passes=settings.password_passes,
             lanes=settings.password_lanes,
         ),
-        executor=hashing,
     )
     client = create_client(settings.fakestore_url, catalog_options)
-    tasks = TaskManager(limit=BACKGROUND_TASKS, grace=settings.shutdown_grace / 2, tracer=tracer)
+    tasks = TaskManager(
+        limit=BACKGROUND_TASKS_MAX, grace=settings.shutdown_grace / 2, tracer=tracer
+    )
     metrics = process_metrics()
     hot = _hot_products(settings, clock)
     sampler = Sampler(
         {
             metrics.hashing_queue: lambda: hashing.queue_depth,
             metrics.replica_usable: lambda: float(replica is not None and replica.usable),
-            # One by one: that a pool has no connection left would not be seen among all.
+            # For each pool: an exhausted one would not be visible in a sum.
             metrics.connections_in_use.labels("main"): pool.checkedout,
-            metrics.connections_in_use.labels("lookups"): lambda: lanes.in_use,
-            metrics.connections_in_use.labels("sign_ins"): lambda: entrance.in_use,
+            metrics.connections_in_use.labels("lookups"): lambda: statements.in_use,
+            metrics.connections_in_use.labels("sign_ins"): lambda: sign_in_statements.in_use,
             metrics.connections_limit.labels("main"): lambda: sizes.main,
-            metrics.connections_limit.labels("lookups"): lambda: sizes.lookups,
+            metrics.connections_limit.labels("lookups"): lambda: sizes.statements,
             metrics.connections_limit.labels("sign_ins"): lambda: sizes.sign_ins,
         }
     )
     try:
-        # Tasks stop before the client they use, and everything before what is told of it is sent.
+        # Tasks stop before the client they use, and everything before the last spans are sent.
         async with (
-            tracer,
+            traces or nullcontext(),
             replica or nullcontext(),
             hot or nullcontext(),
             sampler,
-            hasher,
+            hashing,
             client,
             tasks,
         ):
@@ -210,13 +222,12 @@ async def wire(
                 hashing.start()
                 _settle()
                 readiness.opened(partial(_check_schema, engine))
-            yield assemble(
+            yield UseCases(
                 Collaborators(
                     uow=units,
-                    lookups=lookups,
-                    additions=additions,
+                    queries=queries,
+                    favorites=favorites,
                     sign_ins=sign_ins,
-                    lagging=None if replica is None else partial(units, replica=replica),
                     catalog=FakeStoreCatalog(
                         client,
                         options=catalog_options,
@@ -246,29 +257,27 @@ async def wire(
     finally:
         if readiness is not None:
             readiness.closed()
-        if reader is not None:
-            await reader.dispose()
-        await additions.aclose()
-        await lookups.aclose()
-        await lanes.aclose()
-        await entrance.aclose()
+        await favorites.aclose()
+        await queries.aclose()
+        await statements.aclose()
+        await sign_in_statements.aclose()
         await engine.dispose()
 
 
 def create_app() -> FastAPI:
     """Build the application of one server process; the settings are read, nothing connects yet."""
     settings = load_settings()
-    tracer = _tracer(settings, service="favorites-api")
+    traces = _trace_export(settings, service="favorites-api")
     configure_logging(
         format=settings.log_format.value,
         level=settings.log_level.value,
-        ids=None if tracer is None else tracer.ids,
+        extra_fields=None if traces is None else log_fields,
         lasting=True,
     )
     readiness = Readiness()
     keys = _signing_keys(settings)
     return create_api(
-        wire(settings, readiness=readiness, tracer=tracer or NULL_TRACER),
+        wire(settings, readiness=readiness, traces=traces),
         HttpOptions(
             cursor_keys=[
                 hashlib.sha256(b"favorites cursor\0" + secret).digest() for secret in keys.values()
@@ -279,7 +288,6 @@ def create_app() -> FastAPI:
             allowed_origins=frozenset(settings.allowed_origins),
             trusted_proxies=settings.trusted_proxies,
             max_body_bytes=settings.max_body_bytes,
-            product_max_age=settings.soft_ttl,
             ready=readiness,
             limiter=create_limiter(
                 settings.rate_limit,
@@ -287,13 +295,13 @@ def create_app() -> FastAPI:
             ),
             log=PlainEvents(access_log.__name__, access_log.EVENT),
             observe=process_metrics().requests,
-            tracer=tracer,
+            tracer=None if traces is None else traces.tracer,
         ),
     )
 
 
 def connection_observer() -> ConnectionObserver:
-    """Return who counts the connections of one server process."""
+    """Return the observer that counts the connections of one server process."""
     return process_metrics().connections
 
 
@@ -301,14 +309,17 @@ def connection_observer() -> ConnectionObserver:
 async def job_worker(settings: Settings) -> AsyncGenerator["JobWorker"]:
     """Build a worker of the job queue; if traces are sent, log lines name them from now on."""
     # Servers have no use for it, and it brings a second driver: a tenth of their memory.
-    from app.infra.jobs.worker import JobHandlers, JobWorker, WorkerOptions
+    from app.infra.jobs.tasks import JobHandlers
+    from app.infra.jobs.worker import JobWorker, WorkerOptions
 
-    tracer = _tracer(settings, service="favorites-worker")
-    if tracer is not None:
+    traces = _trace_export(settings, service="favorites-worker")
+    if traces is not None:
         configure_logging(
-            format=settings.log_format.value, level=settings.log_level.value, ids=tracer.ids
+            format=settings.log_format.value,
+            level=settings.log_level.value,
+            extra_fields=log_fields,
         )
-    async with wire(settings, tracer=tracer or NULL_TRACER) as use_cases:
+    async with wire(settings, traces=traces) as use_cases:
         yield JobWorker(
             database_url(settings),
             JobHandlers(
@@ -323,10 +334,10 @@ async def job_worker(settings: Settings) -> AsyncGenerator["JobWorker"]:
                 concurrency=settings.worker_concurrency,
                 lease=settings.worker_lease,
                 grace=settings.shutdown_grace * 0.8,
-                kept=settings.dead_letters_kept,
+                dead_letters_kept=settings.dead_letters_kept,
             ),
             observe=process_metrics().jobs,
-            tracer=tracer or NULL_TRACER,
+            tracer=NO_TRACER if traces is None else traces.tracer,
         )
 
 
@@ -341,32 +352,41 @@ def database_url(settings: Settings) -> str:
     return settings.database_url.get_secret_value()
 
 
-def _tracer(settings: Settings, *, service: str) -> Tracer | None:
+def _trace_export(settings: Settings, *, service: str) -> "TraceExport | None":
     if settings.otel_exporter_otlp_endpoint is None:
         return None
-    # Here and not above: without traces the library costs neither memory nor time to start.
-    from app.infra.observability.tracing.export import create_tracer
+    # Imported here: without traces the SDK must cost neither memory nor start time.
+    from app.infra.observability.tracing.export import create_export
 
-    return create_tracer(
+    return create_export(
         settings.otel_exporter_otlp_endpoint,
         service=service,
         version=VERSION,
         environment=settings.environment.value,
-        patience=min(TRACES_PATIENCE, settings.shutdown_grace / 10),
+        shutdown_timeout=min(TRACES_SHUTDOWN_MAX, settings.shutdown_grace / 10),
     )
 
 
-def _replica_engine(settings: Settings, tracer: Tracer) -> AsyncEngine | None:
+def _replica(settings: Settings, tracer: Tracer) -> Replica | None:
     if settings.database_read_url is None:
         return None
-    return create_engine(
-        settings.database_read_url.get_secret_value(),
-        pool_size=settings.database_pool_size,
+    url = settings.database_read_url.get_secret_value()
+    connect = connector(
+        url,
         application_name="favorites-reads",
         patience=REPLICA_PATIENCE,
         statement_timeout=REPLICA_PATIENCE,
         transaction_pooler=settings.database_transaction_pooler,
-        tracer=tracer,
+        settings=PLANNED_ONCE,
+        trace=statement_trace(tracer, url, pool="favorites-reads"),
+    )
+    return Replica(
+        StatementPool(
+            connect,
+            size=settings.database_pool_size,
+            transaction_pooler=settings.database_transaction_pooler,
+        ),
+        max_lag=settings.database_read_max_lag,
     )
 
 
@@ -386,11 +406,10 @@ def _hot_products(settings: Settings, clock: Clock) -> "RedisHotProducts | None"
 
 def _settle() -> None:
     """
-    Take what is there for good out of the garbage collector's sight.
+    Exclude the objects that live as long as the process from garbage collection.
 
-    It would look through all of the modules, some 70 ms during which nobody is answered, again and
-    again. What requests leave behind is counted, and hardly ever in cycles: looking for those less
-    often costs nothing but a little memory.
+    A full collection of all modules takes some 70 ms, during which no request is answered.
+    Requests rarely leave reference cycles behind: less frequent collections cost a little memory.
     """
     gc.collect()
     gc.freeze()
@@ -457,8 +476,7 @@ def _rules(settings: Settings, *, now: datetime) -> Rules:
             sign_up_ip=settings.sign_up_limit_ip,
         ),
         common_passwords=common_passwords(),
-        favorites_max=settings.favorites_max,
-        pending_max=settings.pending_max,
+        favorite_limits=FavoriteLimits(total=settings.favorites_max, pending=settings.pending_max),
         favorite_patience=settings.favorite_patience,
         popular_min_count=settings.popular_min_count,
         undo_window=settings.undo_window,

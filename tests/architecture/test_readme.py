@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from app.command_line import app as command_line
+from app.command_line.main import app as command_line
 from app.infra.http.openapi import operations
 from app.settings import Settings
 from tests.architecture.meaning import meanings
@@ -110,7 +110,10 @@ class TestSettings:
         )
 
     def test_all_have_an_effect(self) -> None:
-        readers = [ROOT / "app" / "infra" / "dependency.py", ROOT / "app" / "command_line.py"]
+        readers = [
+            ROOT / "app" / "infra" / "dependency.py",
+            *(ROOT / "app" / "command_line").glob("*.py"),
+        ]
         code = "".join(reader.read_text(encoding="utf-8") for reader in readers)
         # What the environment is decides about other settings, in the settings themselves.
         assert [
@@ -217,3 +220,21 @@ class TestNamedTests:
             source = (ROOT / path).read_text(encoding="utf-8")
             for name in filter(None, names.split("::")):
                 assert re.search(rf"\b(def|class) {name}\b", source), f"{path}{names}"
+
+
+class TestNamedFiles:
+    @by_file
+    def test_exist(self, page: Path) -> None:
+        text = page.read_text(encoding="utf-8")
+        named = re.findall(r"`((?:app|development|docs|tests)/[\w./-]+)`", text)
+        assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+class TestDecisions:
+    def test_are_numbered_without_gaps_and_all_listed(self) -> None:
+        directory = ROOT / "docs" / "adr"
+        records = sorted(directory.glob("[0-9]*.md"))
+        assert [int(record.name[:4]) for record in records] == [*range(1, len(records) + 1)]
+        index = (directory / "README.md").read_text(encoding="utf-8")
+        listed = re.findall(r"^\| \[(\d{4})\]\((.+?)\) \| .+ \|$", index, re.MULTILINE)
+        assert listed == [(record.name[:4], record.name) for record in records]

@@ -1,24 +1,25 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from functools import partial
+from typing import TypeAlias
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.domain.job import Job, ValidateProduct
 from app.domain.product import ProductId
-from app.domain.repository import Additions, Lookups, SignIns, UnitOfWorkFactory
-from app.infra.postgres.lookup.additions import PostgresAdditions
-from app.infra.postgres.lookup.lookups import PostgresLookups
-from app.infra.postgres.lookup.sign_ins import PostgresSignIns
-from app.infra.postgres.row_cache import Copies
-from app.infra.postgres.statement_pool import Lanes
-from tests.database import PATIENT, postgres_lanes
-from tests.double.additions import UnitAdditions
-from tests.double.lookups import UnitLookups
-from tests.double.sign_ins import UnitSignIns
+from app.domain.queries import Queries
+from app.domain.repository import UnitOfWorkFactory
+from app.domain.writes import FavoriteWrites, SignInWrites
+from app.infra.postgres.favorite_writes import PostgresFavoriteWrites
+from app.infra.postgres.queries import PostgresQueries
+from app.infra.postgres.row_cache import ProductRowCache
+from app.infra.postgres.sign_in_writes import PostgresSignInWrites
+from app.infra.postgres.statement_pool import StatementPool
+from tests.database import PATIENT, postgres_pool
+from tests.double.favorite_writes import InMemoryFavoriteWrites
+from tests.double.queries import InMemoryQueries
+from tests.double.sign_in_writes import InMemorySignInWrites
 from tests.double.storage import InMemoryStorage
+
+WaitingJobs: TypeAlias = Callable[[], Awaitable[Sequence[ProductId]]]
 
 
 @pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -31,79 +32,70 @@ def uow(request: pytest.FixtureRequest) -> UnitOfWorkFactory:
 
 
 @pytest_asyncio.fixture
-async def lanes(
+async def pool(
     uow: UnitOfWorkFactory, request: pytest.FixtureRequest
-) -> AsyncGenerator[Lanes | None]:
-    """Lanes on the storage; none lead into memory."""
+) -> AsyncGenerator[StatementPool | None]:
+    """Return a statement pool on the storage; None in memory."""
     if isinstance(uow, InMemoryStorage):
         yield None
         return
-    async with postgres_lanes(request.getfixturevalue("database_url")) as lanes:
-        yield lanes
+    async with postgres_pool(request.getfixturevalue("database_url")) as pool:
+        yield pool
 
 
 @pytest.fixture
-def copies(lanes: Lanes | None) -> Copies | None:
-    """What those who share lanes remember."""
-    return None if lanes is None else Copies(lanes.fetch)
+def row_cache(pool: StatementPool | None) -> ProductRowCache | None:
+    """Return the products that queries and writes of the pool share."""
+    return None if pool is None else ProductRowCache(pool.fetch)
 
 
 @pytest_asyncio.fixture
-async def lookups(
-    uow: UnitOfWorkFactory, lanes: Lanes | None, copies: Copies | None
-) -> AsyncGenerator[Lookups]:
-    """The lookups that go with the storage."""
-    if lanes is None or copies is None:
-        yield UnitLookups(uow)
-        return
-    lookups = PostgresLookups(lanes, copies, patience=PATIENT)
-    yield lookups
-    await lookups.aclose()
-
-
-@pytest_asyncio.fixture
-async def additions(
-    uow: UnitOfWorkFactory, lanes: Lanes | None, copies: Copies | None
-) -> AsyncGenerator[Additions]:
-    """The additions that go with the storage, and with its lookups."""
-    if lanes is None or copies is None:
-        yield UnitAdditions(uow)
-        return
-    additions = PostgresAdditions(lanes, copies, patience=PATIENT)
-    yield additions
-    await additions.aclose()
-
-
-@pytest.fixture
-def sign_ins(uow: UnitOfWorkFactory, lanes: Lanes | None) -> SignIns:
-    """The sign-ins that go with the storage."""
-    if lanes is None:
-        return UnitSignIns(uow)
-    return PostgresSignIns(lanes, patience=PATIENT)
-
-
-@pytest.fixture
-def waiting_jobs(
-    uow: UnitOfWorkFactory, request: pytest.FixtureRequest
-) -> Callable[[], Awaitable[Sequence[Job]]]:
-    """Tell which jobs wait, in the order in which they were asked for."""
+async def queries(
+    uow: UnitOfWorkFactory, pool: StatementPool | None, row_cache: ProductRowCache | None
+) -> AsyncGenerator[Queries]:
+    """Return the queries of the storage."""
     if isinstance(uow, InMemoryStorage):
-        return partial(_in_memory, uow)
-    return partial(_on_postgres, request.getfixturevalue("postgres_engine"))
+        yield InMemoryQueries(uow)
+        return
+    assert pool is not None
+    assert row_cache is not None
+    queries = PostgresQueries(pool, row_cache, patience=PATIENT)
+    yield queries
+    await queries.aclose()
 
 
-async def _in_memory(storage: InMemoryStorage) -> Sequence[Job]:
-    return storage.jobs
+@pytest_asyncio.fixture
+async def favorite_writes(
+    uow: UnitOfWorkFactory, pool: StatementPool | None, row_cache: ProductRowCache | None
+) -> AsyncGenerator[FavoriteWrites]:
+    """Return the writes to favorites of the storage, which share products with its queries."""
+    if isinstance(uow, InMemoryStorage):
+        yield InMemoryFavoriteWrites(uow)
+        return
+    assert pool is not None
+    assert row_cache is not None
+    writes = PostgresFavoriteWrites(pool, row_cache, patience=PATIENT)
+    yield writes
+    await writes.aclose()
 
 
-async def _on_postgres(engine: AsyncEngine) -> Sequence[Job]:
-    async with engine.connect() as connection:
-        rows = await connection.execute(
-            text("""
-                SELECT CAST(args ->> 'product_id' AS integer)
-                FROM procrastinate_jobs
-                WHERE status = 'todo' AND task_name = 'validate_product'
-                ORDER BY id
-            """)
-        )
-        return [ValidateProduct(product_id=ProductId(product_id)) for (product_id,) in rows]
+@pytest.fixture
+def sign_in_writes(uow: UnitOfWorkFactory, pool: StatementPool | None) -> SignInWrites:
+    """Return the writes of signing in of the storage."""
+    if isinstance(uow, InMemoryStorage):
+        return InMemorySignInWrites(uow)
+    assert pool is not None
+    return PostgresSignInWrites(pool, patience=PATIENT)
+
+
+@pytest.fixture
+def waiting_jobs(uow: UnitOfWorkFactory, request: pytest.FixtureRequest) -> WaitingJobs:
+    """Return what reads the products of queued jobs, first queued first."""
+    if not isinstance(uow, InMemoryStorage):
+        postgres: WaitingJobs = request.getfixturevalue("postgres_waiting_jobs")
+        return postgres
+
+    async def waiting() -> Sequence[ProductId]:
+        return uow.jobs
+
+    return waiting

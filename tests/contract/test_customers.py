@@ -8,13 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.customer import Customer, CustomerQuery, CustomerSort, Email, Role, fold
+from app.domain.favorite import FavoriteQuery
 from app.domain.outcome import CustomerNotFound, EmailTaken, PreconditionFailed
 from app.domain.page import Page, Position
 from app.domain.product import ProductId
+from app.domain.queries import Queries
 from app.domain.repository import UnitOfWork, UnitOfWorkFactory
+from app.domain.writes import FavoriteWrites, SignInWrites
 from tests import make
+from tests.contract.favorites import add
 from tests.contract.step import do, on_storage, see, side_by_side, walk
-from tests.make import HOUR, NOW, PLENTY, SECOND
+from tests.make import HOUR, NOW, PASSWORD_HASH, SECOND
 
 TICK = timedelta(microseconds=1)
 
@@ -26,9 +30,12 @@ async def stored(uow: UnitOfWorkFactory, *customers: Customer) -> None:
         await work.commit()
 
 
-async def listed(uow: UnitOfWorkFactory, query: CustomerQuery) -> list[Customer]:
-    page = await see(uow, lambda work: work.customers.list_page(query))
-    return list(page.items)
+async def listed(queries: Queries, query: CustomerQuery) -> list[Customer]:
+    return list((await queries.list_customers(query)).items)
+
+
+async def with_address(queries: Queries, email: str) -> list[Customer]:
+    return await listed(queries, CustomerQuery(email=email))
 
 
 def renamed(customer: Customer, name: str) -> Customer:
@@ -38,7 +45,7 @@ def renamed(customer: Customer, name: str) -> Customer:
 class TestCustomers:
     @pytest.mark.parametrize("role", list(Role))
     async def test_are_returned_as_they_were_stored(
-        self, uow: UnitOfWorkFactory, role: Role
+        self, uow: UnitOfWorkFactory, queries: Queries, role: Role
     ) -> None:
         customer = make.customer(
             name="Zoë 👩‍👩‍👧 da Conceição",
@@ -49,24 +56,29 @@ class TestCustomers:
             version=7,
         )
         await stored(uow, customer)
-        assert await see(uow, lambda work: work.customers.get(customer.id)) == customer
+        assert await queries.find_customer(customer.id) == customer
 
-    async def test_may_have_no_password(self, uow: UnitOfWorkFactory) -> None:
+    async def test_may_have_no_password(self, uow: UnitOfWorkFactory, queries: Queries) -> None:
         customer = make.customer(password_hash=None)
         await stored(uow, customer)
-        assert await see(uow, lambda work: work.customers.get(customer.id)) == customer
+        assert await queries.find_customer(customer.id) == customer
 
-    async def test_are_none_if_unknown(self, uow: UnitOfWorkFactory) -> None:
+    async def test_are_none_if_unknown(self, uow: UnitOfWorkFactory, queries: Queries) -> None:
+        assert await queries.find_customer(make.customer_id()) is None
+        assert await queries.find_records(make.customer_id()) is None
+        assert await with_address(queries, "unknown@example.com") == []
         async with uow() as work:
             assert await work.customers.get(make.customer_id()) is None
             assert await work.customers.lock(make.customer_id()) is None
-            assert await work.customers.find_by_email("nobody@example.com") is None
 
-    async def test_are_found_by_their_address_case_aside(self, uow: UnitOfWorkFactory) -> None:
+    async def test_are_found_by_their_address_case_aside(
+        self, uow: UnitOfWorkFactory, queries: Queries, sign_in_writes: SignInWrites
+    ) -> None:
         customer = make.customer(email="Ana.Straße@Example.com")
         await stored(uow, customer)
+        assert await with_address(queries, "ANA.STRASSE@EXAMPLE.COM") == [customer]
         key = Email("ANA.STRASSE@EXAMPLE.COM").key
-        assert await see(uow, lambda work: work.customers.find_by_email(key)) == customer
+        assert await sign_in_writes.take_attempts(key, now=NOW) == ([], customer)
 
     @pytest.mark.parametrize("again", ["ana@example.com", "ANA@Example.COM"])
     async def test_refuse_a_taken_address(self, uow: UnitOfWorkFactory, again: str) -> None:
@@ -89,7 +101,7 @@ class TestCustomers:
         assert results.count(None) == 1
         assert [type(r) for r in results if r is not None] == [EmailTaken] * 4
 
-    async def test_are_replaced(self, uow: UnitOfWorkFactory) -> None:
+    async def test_are_replaced(self, uow: UnitOfWorkFactory, queries: Queries) -> None:
         customer = make.customer()
         await stored(uow, customer)
         changed = replace(
@@ -98,17 +110,19 @@ class TestCustomers:
             role=Role.ADMIN,
         )
         await do(uow, lambda work: work.customers.save(changed))
-        async with uow() as work:
-            assert await work.customers.get(customer.id) == changed
-            assert await work.customers.find_by_email("bia@example.com") == changed
-            assert await work.customers.find_by_email(customer.email.key) is None
+        assert await see(uow, lambda work: work.customers.get(customer.id)) == changed
+        assert await queries.find_customer(customer.id) == changed
+        assert await with_address(queries, "bia@example.com") == [changed]
+        assert await with_address(queries, customer.email.value) == []
 
-    async def test_can_change_the_case_of_their_own_address(self, uow: UnitOfWorkFactory) -> None:
+    async def test_can_change_the_case_of_their_own_address(
+        self, uow: UnitOfWorkFactory, queries: Queries
+    ) -> None:
         customer = make.customer(email="ana@example.com")
         await stored(uow, customer)
         changed = customer.changed(name=None, email=Email("Ana@example.com"), now=NOW)
         await do(uow, lambda work: work.customers.save(changed))
-        assert await see(uow, lambda work: work.customers.get(customer.id)) == changed
+        assert await queries.find_customer(customer.id) == changed
 
     async def test_leave_a_given_up_address_to_others(self, uow: UnitOfWorkFactory) -> None:
         customer = make.customer(email="ana@example.com")
@@ -117,13 +131,15 @@ class TestCustomers:
         await do(uow, lambda work: work.customers.save(changed))
         await stored(uow, make.customer(email="ana@example.com"))
 
-    async def test_cannot_change_to_a_taken_address(self, uow: UnitOfWorkFactory) -> None:
+    async def test_cannot_change_to_a_taken_address(
+        self, uow: UnitOfWorkFactory, queries: Queries
+    ) -> None:
         customer, other = make.customer(), make.customer(email="bia@example.com")
         await stored(uow, customer, other)
         changed = customer.changed(name=None, email=Email("BIA@example.com"), now=NOW)
         with pytest.raises(EmailTaken):
             await do(uow, lambda work: work.customers.save(changed))
-        assert await see(uow, lambda work: work.customers.get(customer.id)) == customer
+        assert await queries.find_customer(customer.id) == customer
 
     async def test_cannot_be_replaced_if_unknown(self, uow: UnitOfWorkFactory) -> None:
         with pytest.raises(CustomerNotFound):
@@ -148,7 +164,9 @@ class TestCustomers:
         assert results.count(None) == 1
         assert [type(r) for r in results if r is not None] == [PreconditionFailed] * 4
 
-    async def test_wait_for_each_other_when_locked(self, uow: UnitOfWorkFactory) -> None:
+    async def test_wait_for_each_other_when_locked(
+        self, uow: UnitOfWorkFactory, queries: Queries
+    ) -> None:
         customer = make.customer()
         await stored(uow, customer)
 
@@ -158,45 +176,51 @@ class TestCustomers:
             await work.customers.save(renamed(locked, f"{locked.name}!"))
 
         assert await side_by_side(5, uow, rename) == [None] * 5
-        final = await see(uow, lambda work: work.customers.get(customer.id))
+        final = await queries.find_customer(customer.id)
         assert final is not None
         assert (final.name, final.version) == (f"{customer.name}!!!!!", 6)
 
 
 class TestRemovedCustomers:
-    async def test_are_gone_with_all_that_was_theirs(self, uow: UnitOfWorkFactory) -> None:
+    async def test_are_gone_with_all_their_data(
+        self,
+        uow: UnitOfWorkFactory,
+        queries: Queries,
+        favorite_writes: FavoriteWrites,
+        sign_in_writes: SignInWrites,
+    ) -> None:
         customer, other = make.customer(), make.customer()
-        session = make.session(customer_id=customer.id)
-        token = make.refresh_token(session_id=session.id)
-        others_session = make.session(customer_id=other.id)
-        others_token = make.refresh_token(session_id=others_session.id)
         await stored(uow, customer, other)
-        async with uow() as work:
-            await work.sessions.add(session, token)
-            await work.sessions.add(others_session, others_token)
-            await work.favorites.put(
-                make.favorite(customer_id=customer.id, product_id=5), at_most=PLENTY
+        tokens, sessions = {}, {}
+        for each in (customer, other):
+            session = sessions[each.id] = make.session(customer_id=each.id)
+            token = tokens[each.id] = make.refresh_token(session_id=session.id)
+            await sign_in_writes.begin_session(
+                session, token, password_hash=PASSWORD_HASH, attempts=()
             )
-            await work.favorites.put(
-                make.favorite(customer_id=other.id, product_id=5), at_most=PLENTY
-            )
-            await work.commit()
+            await add(favorite_writes, make.favorite(customer_id=each.id, product_id=5))
 
         assert await do(uow, lambda work: work.customers.remove(customer.id))
 
+        product_id = ProductId(5)
+        assert await queries.find_customer(customer.id) is None
+        assert await queries.find_records(customer.id) is None
+        assert await queries.find_principal(sessions[customer.id].id, now=NOW) is None
+        assert (await queries.find_favorite(customer.id, product_id)).item is None
+        with pytest.raises(CustomerNotFound):
+            await queries.list_sessions(customer.id, now=NOW)
+        with pytest.raises(CustomerNotFound):
+            await queries.list_favorites(FavoriteQuery(customer_id=customer.id))
+        assert await queries.find_customer(other.id) == other
+        assert await queries.list_sessions(other.id, now=NOW) == [sessions[other.id]]
+        assert (await queries.find_favorite(other.id, product_id)).item is not None
         async with uow() as work:
             assert await work.customers.get(customer.id) is None
-            assert await work.sessions.get(session.id) is None
-            assert await work.sessions.list_all(customer.id) == []
-            assert await work.sessions.lock_family(token.hash) is None
-            assert await work.sessions.find_principal(session.id, now=NOW) is None
-            assert await work.favorites.get(customer.id, ProductId(5)) is None
-            assert await work.favorites.list_all(customer.id) == []
-
+            assert await work.sessions.get(sessions[customer.id].id) is None
+            assert await work.sessions.lock_family(tokens[customer.id].hash) is None
             assert await work.customers.get(other.id) == other
-            assert await work.sessions.get(others_session.id) == others_session
-            assert await work.sessions.lock_family(others_token.hash) is not None
-            assert await work.favorites.get(other.id, ProductId(5)) is not None
+            assert await work.sessions.get(sessions[other.id].id) == sessions[other.id]
+            assert await work.sessions.lock_family(tokens[other.id].hash) is not None
 
     async def test_are_removed_once(self, uow: UnitOfWorkFactory) -> None:
         customer = make.customer()
@@ -214,60 +238,98 @@ class TestRemovedCustomers:
         await stored(uow, make.customer(email=customer.email.value))
 
 
+# The characters around the surrogates, which are none, and the last ones there are.
+EXTREMES = st.text(alphabet="a\ud7ff\ue000\U0010fffe\U0010ffff", max_size=3)
+
+
 class TestListedCustomers:
-    async def test_are_all_of_them_oldest_first_by_default(self, uow: UnitOfWorkFactory) -> None:
+    async def test_are_all_of_them_oldest_first_by_default(
+        self, uow: UnitOfWorkFactory, queries: Queries
+    ) -> None:
         young = make.customer(created_at=NOW + TICK)
         old = make.customer(created_at=NOW)
         await stored(uow, young, old)
-        assert await listed(uow, CustomerQuery()) == [old, young]
+        assert await listed(queries, CustomerQuery()) == [old, young]
 
-    async def test_have_the_address_asked_for(self, uow: UnitOfWorkFactory) -> None:
+    async def test_have_the_address_asked_for(
+        self, uow: UnitOfWorkFactory, queries: Queries
+    ) -> None:
         ana = make.customer(email="Ana@example.com")
         await stored(uow, ana, make.customer(email="ana@example.com.br"))
-        assert await listed(uow, CustomerQuery(email="aNA@EXAMPLE.com")) == [ana]
-        assert await listed(uow, CustomerQuery(email="ana")) == []
+        assert await listed(queries, CustomerQuery(email="aNA@EXAMPLE.com")) == [ana]
+        assert await listed(queries, CustomerQuery(email="ana")) == []
 
-    async def test_have_names_that_begin_so(self, uow: UnitOfWorkFactory) -> None:
+    async def test_have_names_that_begin_so(
+        self, uow: UnitOfWorkFactory, queries: Queries
+    ) -> None:
         lower, upper = make.customer(name="ána maria"), make.customer(name="ÁNA Paula")
         await stored(uow, lower, upper, make.customer(name="Mariána"), make.customer(name="Ana"))
-        assert await listed(uow, CustomerQuery(name="Ána")) == [lower, upper]
-        assert await listed(uow, CustomerQuery(name="ána m")) == [lower]
+        assert await listed(queries, CustomerQuery(name="Ána")) == [lower, upper]
+        assert await listed(queries, CustomerQuery(name="ána m")) == [lower]
 
     @pytest.mark.parametrize("special", ["%", "_", "\\", "100%", "a_b", "a\\", "'", ".*", "["])
     async def test_have_names_that_begin_with_just_that(
-        self, uow: UnitOfWorkFactory, special: str
+        self, uow: UnitOfWorkFactory, queries: Queries, special: str
     ) -> None:
         meant = make.customer(name=f"{special}x")
         await stored(uow, meant, make.customer(name="100 axb"), make.customer(name="a1b x"))
-        assert await listed(uow, CustomerQuery(name=special)) == [meant]
+        assert await listed(queries, CustomerQuery(name=special)) == [meant]
 
-    async def test_joined_between_two_moments(self, uow: UnitOfWorkFactory) -> None:
+    @given(names=st.lists(EXTREMES, max_size=6), prefix=EXTREMES)
+    @on_storage
+    async def test_have_names_that_begin_so_up_to_the_last_character_there_is(
+        self, uow: UnitOfWorkFactory, queries: Queries, names: list[str], prefix: str
+    ) -> None:
+        family = f"{make.uuid()}"
+        customers = [make.customer(name=family + name) for name in names]
+        await stored(uow, *customers)
+        assert await listed(queries, CustomerQuery(name=family + prefix, limit=10)) == [
+            customer for customer in customers if customer.name.startswith(family + prefix)
+        ]
+
+    @pytest.mark.parametrize("prefix", ["", "\U0010ffff", "\U0010ffff\U0010ffff"])
+    async def test_have_names_that_begin_with_what_nothing_comes_after(
+        self, uow: UnitOfWorkFactory, queries: Queries, prefix: str
+    ) -> None:
+        meant, other = make.customer(name="\U0010ffff\U0010ffff z"), make.customer(name="a")
+        await stored(uow, meant, other)
+        expected = [meant] if prefix else [meant, other]
+        assert await listed(queries, CustomerQuery(name=prefix)) == expected
+
+    async def test_joined_between_two_moments(
+        self, uow: UnitOfWorkFactory, queries: Queries
+    ) -> None:
         first, second, third = (make.customer(created_at=NOW + n * TICK) for n in range(3))
         await stored(uow, first, second, third)
-        assert await listed(uow, CustomerQuery(created_after=NOW)) == [second, third]
-        assert await listed(uow, CustomerQuery(created_before=NOW + 2 * TICK)) == [first, second]
+        assert await listed(queries, CustomerQuery(created_after=NOW)) == [second, third]
+        assert await listed(queries, CustomerQuery(created_before=NOW + 2 * TICK)) == [
+            first,
+            second,
+        ]
         between = CustomerQuery(created_after=NOW, created_before=NOW + 2 * TICK)
-        assert await listed(uow, between) == [second]
+        assert await listed(queries, between) == [second]
 
-    async def test_have_the_role_asked_for(self, uow: UnitOfWorkFactory) -> None:
+    async def test_have_the_role_asked_for(self, uow: UnitOfWorkFactory, queries: Queries) -> None:
         admin, customer = make.customer(role=Role.ADMIN), make.customer()
         await stored(uow, admin, customer)
-        assert await listed(uow, CustomerQuery(role=Role.ADMIN)) == [admin]
-        assert await listed(uow, CustomerQuery(role=Role.CUSTOMER)) == [customer]
+        assert await listed(queries, CustomerQuery(role=Role.ADMIN)) == [admin]
+        assert await listed(queries, CustomerQuery(role=Role.CUSTOMER)) == [customer]
 
-    async def test_meet_all_conditions(self, uow: UnitOfWorkFactory) -> None:
+    async def test_meet_all_conditions(self, uow: UnitOfWorkFactory, queries: Queries) -> None:
         admin = make.customer(name="Ana", role=Role.ADMIN)
         await stored(
             uow, admin, make.customer(name="Ana"), make.customer(role=Role.ADMIN, name="B")
         )
-        assert await listed(uow, CustomerQuery(name="ana", role=Role.ADMIN)) == [admin]
+        assert await listed(queries, CustomerQuery(name="ana", role=Role.ADMIN)) == [admin]
 
-    async def test_have_a_next_page_only_if_there_are_more(self, uow: UnitOfWorkFactory) -> None:
+    async def test_have_a_next_page_only_if_there_are_more(
+        self, uow: UnitOfWorkFactory, queries: Queries
+    ) -> None:
         await stored(uow, *(make.customer() for _ in range(4)))
 
         async def page(limit: int, after: Position | None = None) -> Page[Customer]:
             query = CustomerQuery(limit=limit, after=after)
-            return await see(uow, lambda work: work.customers.list_page(query))
+            return await queries.list_customers(query)
 
         assert (await page(4)).next is None
         first = await page(2)
@@ -276,8 +338,8 @@ class TestListedCustomers:
         assert len(second.items) == 2
         assert second.next is None
 
-    async def test_are_an_empty_last_page_if_there_are_none(self, uow: UnitOfWorkFactory) -> None:
-        page = await see(uow, lambda work: work.customers.list_page(CustomerQuery()))
+    async def test_are_an_empty_last_page_if_there_are_none(self, queries: Queries) -> None:
+        page = await queries.list_customers(CustomerQuery())
         assert list(page.items) == []
         assert page.next is None
 
@@ -301,6 +363,7 @@ class TestPagesOfCustomers:
     async def test_hold_everybody_once_in_order(
         self,
         uow: UnitOfWorkFactory,
+        queries: Queries,
         sort: CustomerSort,
         people: list[tuple[str, int]],
         limit: int,
@@ -308,7 +371,7 @@ class TestPagesOfCustomers:
         family, customers = _family(people)
         await stored(uow, *customers)
         key, descending = ORDER[sort]
-        assert await walk(_pages(uow, family, sort, limit)) == sorted(
+        assert await walk(_pages(queries, family, sort, limit)) == sorted(
             customers, key=key, reverse=descending
         )
 
@@ -322,6 +385,7 @@ class TestPagesOfCustomers:
     async def test_neither_repeat_nor_skip_while_people_come_and_go(
         self,
         uow: UnitOfWorkFactory,
+        queries: Queries,
         sort: CustomerSort,
         people: list[tuple[str, int]],
         limit: int,
@@ -340,7 +404,7 @@ class TestPagesOfCustomers:
                     gone = staying.pop(index)
                     await do(uow, lambda work: work.customers.remove(gone.id))
 
-        seen = await walk(_pages(uow, family, sort, limit), something_happens)
+        seen = await walk(_pages(queries, family, sort, limit), something_happens)
         key, descending = ORDER[sort]
         assert seen == sorted(seen, key=key, reverse=descending)
         assert len({c.id for c in seen}) == len(seen)
@@ -358,10 +422,10 @@ def _member(family: str, name: str, age: int) -> Customer:
 
 
 def _pages(
-    uow: UnitOfWorkFactory, family: str, sort: CustomerSort, limit: int
+    queries: Queries, family: str, sort: CustomerSort, limit: int
 ) -> Callable[[Position | None], Awaitable[Page[Customer]]]:
     async def page_after(after: Position | None) -> Page[Customer]:
         query = CustomerQuery(name=family, sort=sort, limit=limit, after=after)
-        return await see(uow, lambda work: work.customers.list_page(query))
+        return await queries.list_customers(query)
 
     return page_after

@@ -1,3 +1,5 @@
+"""Reading favorites after they were added, settled and removed."""
+
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -15,330 +17,221 @@ from app.domain.favorite import (
     FavoriteQuery,
     FavoriteSort,
     FavoriteStatus,
-    Snapshot,
 )
 from app.domain.outcome import CustomerNotFound
 from app.domain.page import Page, Position
 from app.domain.product import CachedProduct, Product, ProductId
-from app.domain.repository import UnitOfWork, UnitOfWorkFactory
+from app.domain.queries import Queries
+from app.domain.repository import UnitOfWorkFactory
+from app.domain.writes import FavoriteWrites
 from tests import make
-from tests.contract.step import do, on_storage, see, side_by_side, walk
-from tests.make import HOUR, NOW, PLENTY, SECOND
+from tests.contract.favorites import add, add_rejected, items, listed, stored_customer
+from tests.contract.step import do, on_storage, walk
+from tests.make import HOUR, NOW, SECOND
 
 TICK = timedelta(microseconds=1)
-
-
-async def stored_customer(uow: UnitOfWorkFactory) -> Customer:
-    customer = make.customer()
-    await do(uow, lambda work: work.customers.add(customer))
-    return customer
-
-
-async def stored(uow: UnitOfWorkFactory, *favorites: Favorite) -> None:
-    async with uow() as work:
-        for favorite in favorites:
-            assert await work.favorites.put(favorite, at_most=PLENTY)
-        await work.commit()
 
 
 async def cached(uow: UnitOfWorkFactory, *products: Product) -> None:
     await do(uow, lambda work: work.products.store(products, asked_at=NOW))
 
 
-async def listed(uow: UnitOfWorkFactory, query: FavoriteQuery) -> list[ProductId]:
-    page = await see(uow, lambda work: work.favorites.list_page(query))
+async def found(queries: Queries, favorite: Favorite) -> FavoriteItem | None:
+    return (await queries.find_favorite(favorite.customer_id, favorite.product_id)).item
+
+
+async def product_ids(queries: Queries, query: FavoriteQuery) -> list[ProductId]:
+    page = (await queries.list_favorites(query)).page
     return [item.favorite.product_id for item in page.items]
 
 
 class TestFavorites:
-    @pytest.mark.parametrize("rating", [None, make.rating(), make.rating("0.0", 0)])
-    async def test_are_returned_as_they_were_stored(
-        self, uow: UnitOfWorkFactory, rating: Any
+    async def test_may_wait_for_the_catalog_or_be_rejected(
+        self, uow: UnitOfWorkFactory, queries: Queries, favorite_writes: FavoriteWrites
     ) -> None:
         customer = await stored_customer(uow)
-        snapshot = Snapshot.of(make.product(title="Bracelete 💍", price="0.10", rating=rating))
-        favorite = make.favorite(
-            customer_id=customer.id, favorited_at=NOW + TICK, when_favorited=snapshot
-        )
-        await stored(uow, favorite)
-        item = await see(uow, lambda w: w.favorites.get(customer.id, favorite.product_id))
-        assert item == FavoriteItem(favorite=favorite, cached=None)
+        rejected = await add_rejected(uow, favorite_writes, customer.id)
+        waits = make.favorite(customer_id=customer.id, when_favorited=None)
+        await add(favorite_writes, waits)
+        for favorite in (waits, rejected):
+            assert await found(queries, favorite) == FavoriteItem(favorite=favorite, cached=None)
 
-    async def test_may_wait_for_the_catalog_or_be_rejected(self, uow: UnitOfWorkFactory) -> None:
-        customer = await stored_customer(uow)
-        pending = make.favorite(customer_id=customer.id, when_favorited=None)
-        rejected = make.favorite(customer_id=customer.id, when_favorited=None, rejected_at=NOW)
-        await stored(uow, pending, rejected)
-        async with uow() as work:
-            for favorite in (pending, rejected):
-                found = await work.favorites.get(customer.id, favorite.product_id)
-                assert found == FavoriteItem(favorite=favorite, cached=None)
-
-    async def test_come_with_the_last_known_copy(self, uow: UnitOfWorkFactory) -> None:
+    async def test_come_with_the_last_known_copy(
+        self, uow: UnitOfWorkFactory, queries: Queries, favorite_writes: FavoriteWrites
+    ) -> None:
         customer, product = await stored_customer(uow), make.product()
         favorite = make.favorite(customer_id=customer.id, product_id=product.id)
-        await stored(uow, favorite)
+        await add(favorite_writes, favorite)
         await cached(uow, product)
         expected = FavoriteItem(
             favorite=favorite, cached=CachedProduct(product=product, fetched_at=NOW)
         )
-        async with uow() as work:
-            page = await work.favorites.list_page(FavoriteQuery(customer_id=customer.id))
-            assert await work.favorites.get(customer.id, product.id) == expected
-            assert list(page.items) == [expected]
-            assert await work.favorites.list_all(customer.id) == [expected]
+        page = (await queries.list_favorites(FavoriteQuery(customer_id=customer.id))).page
+        assert await found(queries, favorite) == expected
+        assert list(page.items) == [expected]
+        assert await items(queries, customer.id) == [expected]
 
-    async def test_keep_the_copy_of_a_removed_product(self, uow: UnitOfWorkFactory) -> None:
+    async def test_keep_the_copy_of_a_removed_product(
+        self, uow: UnitOfWorkFactory, queries: Queries, favorite_writes: FavoriteWrites
+    ) -> None:
         customer, product = await stored_customer(uow), make.product()
-        await stored(uow, make.favorite(customer_id=customer.id, product_id=product.id))
+        await add(favorite_writes, make.favorite(customer_id=customer.id, product_id=product.id))
         await cached(uow, product)
         async with uow() as work:
             for asked_at in (NOW + SECOND, NOW + 2 * SECOND):
                 await work.products.note_absence(product.id, asked_at=asked_at, until=NOW + HOUR)
             await work.commit()
-        async with uow() as work:
-            for sort in FavoriteSort:
-                query = FavoriteQuery(
-                    customer_id=customer.id, sort=sort, category=product.category, q=product.title
-                )
-                (item,) = (await work.favorites.list_page(query)).items
-                assert item.status is FavoriteStatus.REMOVED
-                assert item.cached is not None
-                assert item.cached.product == product
+        for sort in FavoriteSort:
+            query = FavoriteQuery(
+                customer_id=customer.id, sort=sort, category=product.category, q=product.title
+            )
+            (item,) = (await queries.list_favorites(query)).page.items
+            assert item.status is FavoriteStatus.REMOVED
+            assert item.cached is not None
+            assert item.cached.product == product
 
     async def test_have_no_copy_of_a_product_known_to_be_absent(
-        self, uow: UnitOfWorkFactory
+        self, uow: UnitOfWorkFactory, queries: Queries, favorite_writes: FavoriteWrites
     ) -> None:
         customer = await stored_customer(uow)
         favorite = make.favorite(customer_id=customer.id)
-        await stored(uow, favorite)
+        await add(favorite_writes, favorite)
         await do(
             uow,
             lambda work: work.products.note_absence(
                 favorite.product_id, asked_at=NOW, until=NOW + HOUR
             ),
         )
-        assert await see(uow, lambda w: w.favorites.get(customer.id, favorite.product_id)) == (
-            FavoriteItem(favorite=favorite, cached=None)
-        )
+        assert await found(queries, favorite) == FavoriteItem(favorite=favorite, cached=None)
 
-    async def test_are_none_if_unknown(self, uow: UnitOfWorkFactory) -> None:
+    async def test_are_none_if_unknown(self, uow: UnitOfWorkFactory, queries: Queries) -> None:
         customer = await stored_customer(uow)
-        async with uow() as work:
-            assert await work.favorites.get(customer.id, ProductId(5)) is None
-            assert await work.favorites.get(make.customer_id(), ProductId(5)) is None
+        assert await found(queries, make.favorite(customer_id=customer.id)) is None
+        assert await found(queries, make.favorite()) is None
 
-    async def test_need_a_customer(self, uow: UnitOfWorkFactory) -> None:
-        with pytest.raises(CustomerNotFound):
-            await do(uow, lambda work: work.favorites.put(make.favorite(), at_most=PLENTY))
-
-    async def test_are_new_only_once(self, uow: UnitOfWorkFactory) -> None:
-        customer = await stored_customer(uow)
-        favorite = make.favorite(customer_id=customer.id)
-        again = replace(favorite, favorited_at=NOW + HOUR, when_favorited=None)
-        assert await do(uow, lambda work: work.favorites.put(favorite, at_most=PLENTY))
-        assert not await do(uow, lambda work: work.favorites.put(again, at_most=PLENTY))
-        item = await see(uow, lambda w: w.favorites.get(customer.id, favorite.product_id))
-        assert item is not None
-        assert item.favorite == favorite
-
-    async def test_are_new_only_once_side_by_side(self, uow: UnitOfWorkFactory) -> None:
-        favorite = make.favorite(customer_id=(await stored_customer(uow)).id)
-        results = await side_by_side(
-            5, uow, lambda work: work.favorites.put(favorite, at_most=PLENTY)
-        )
-        assert sorted(results, key=str) == [False] * 4 + [True]
-
-    async def test_belong_to_one_customer(self, uow: UnitOfWorkFactory) -> None:
+    async def test_tell_which_of_some_products_they_contain(
+        self, uow: UnitOfWorkFactory, queries: Queries, favorite_writes: FavoriteWrites
+    ) -> None:
         one, other = await stored_customer(uow), await stored_customer(uow)
-        await stored(
-            uow,
-            make.favorite(customer_id=one.id, product_id=5),
-            make.favorite(customer_id=other.id, product_id=5),
-        )
-        assert await do(uow, lambda work: work.favorites.remove(one.id, ProductId(5), now=NOW))
-        async with uow() as work:
-            assert await work.favorites.get(one.id, ProductId(5)) is None
-            assert await work.favorites.get(other.id, ProductId(5)) is not None
-
-    async def test_are_removed_once(self, uow: UnitOfWorkFactory) -> None:
-        favorite = make.favorite(customer_id=(await stored_customer(uow)).id)
-        await stored(uow, favorite)
-        key = (favorite.customer_id, favorite.product_id)
-        assert await do(uow, lambda work: work.favorites.remove(*key, now=NOW))
-        assert not await do(uow, lambda work: work.favorites.remove(*key, now=NOW))
-        assert await see(uow, lambda work: work.favorites.get(*key)) is None
-        assert await do(uow, lambda work: work.favorites.put(favorite, at_most=PLENTY))
-
-    async def test_tell_which_of_some_products_they_contain(self, uow: UnitOfWorkFactory) -> None:
-        one, other = await stored_customer(uow), await stored_customer(uow)
-        await stored(
-            uow,
+        await add(
+            favorite_writes,
             make.favorite(customer_id=one.id, product_id=1),
             make.favorite(customer_id=one.id, product_id=2, when_favorited=None),
             make.favorite(customer_id=one.id, product_id=3),
             make.favorite(customer_id=other.id, product_id=4),
         )
         asked = [ProductId(id_) for id_ in (1, 2, 4, 5, 1)]
-        async with uow() as work:
-            assert await work.favorites.contains(one.id, asked) == {1, 2}
-            assert await work.favorites.contains(one.id, []) == frozenset()
-            assert await work.favorites.contains(make.customer_id(), asked) == frozenset()
+        assert (await queries.contains(one.id, asked)).product_ids == {1, 2}
+        assert (await queries.contains(one.id, [])).product_ids == frozenset()
+        with pytest.raises(CustomerNotFound):
+            await queries.contains(make.customer_id(), asked)
 
-    async def test_are_all_listed_newest_first(self, uow: UnitOfWorkFactory) -> None:
+    async def test_are_all_listed_newest_first(
+        self, uow: UnitOfWorkFactory, queries: Queries, favorite_writes: FavoriteWrites
+    ) -> None:
         customer = await stored_customer(uow)
         when = {7: NOW, 9: NOW, 8: NOW, 1: NOW + TICK, 2: NOW - TICK}
-        await stored(
-            uow,
+        await add(
+            favorite_writes,
             *(
                 make.favorite(customer_id=customer.id, product_id=id_, favorited_at=at)
                 for id_, at in when.items()
             ),
             make.favorite(customer_id=(await stored_customer(uow)).id),
         )
-        items = await see(uow, lambda work: work.favorites.list_all(customer.id))
-        assert [item.favorite.product_id for item in items] == [1, 9, 8, 7, 2]
-
-
-class TestCount:
-    async def test_is_that_of_the_list(self, uow: UnitOfWorkFactory) -> None:
-        customer = await stored_customer(uow)
-        first, second = (make.favorite(customer_id=customer.id) for _ in range(2))
-        await stored(uow, first, second)
-        async with uow() as work:
-            await work.favorites.remove(customer.id, first.product_id, now=NOW)
-            assert await work.favorites.count(customer.id) == 1
-        async with uow() as work:
-            assert await work.favorites.count(customer.id) == 2
-            assert await work.favorites.count(make.customer_id()) == 0
+        favorites = await listed(queries, customer.id)
+        assert [favorite.product_id for favorite in favorites] == [1, 9, 8, 7, 2]
 
 
 class TestPendingFavorites:
-    async def test_are_counted(self, uow: UnitOfWorkFactory) -> None:
-        one, other = await stored_customer(uow), await stored_customer(uow)
-        await stored(
-            uow,
-            make.favorite(customer_id=one.id, when_favorited=None),
-            make.favorite(customer_id=one.id, when_favorited=None),
-            make.favorite(customer_id=one.id, when_favorited=None, rejected_at=NOW),
-            make.favorite(customer_id=one.id),
-            make.favorite(customer_id=other.id, when_favorited=None),
-        )
-        async with uow() as work:
-            assert await work.favorites.count_pending(one.id) == 2
-            assert await work.favorites.count_pending(make.customer_id()) == 0
-
-    async def test_cannot_exceed_a_bound_side_by_side(self, uow: UnitOfWorkFactory) -> None:
-        customer = await stored_customer(uow)
-
-        async def put_up_to_two(work: UnitOfWork) -> bool:
-            if await work.favorites.count_pending(customer.id) >= 2:
-                return False
-            return await work.favorites.put(
-                make.favorite(customer_id=customer.id, when_favorited=None),
-                at_most=PLENTY,
-            )
-
-        results = await side_by_side(5, uow, put_up_to_two)
-        assert sorted(results, key=str) == [False] * 3 + [True] * 2
-
-    async def test_are_confirmed_for_everybody(self, uow: UnitOfWorkFactory) -> None:
-        one, other = await stored_customer(uow), await stored_customer(uow)
+    async def test_are_confirmed_for_all_customers(
+        self, uow: UnitOfWorkFactory, queries: Queries, favorite_writes: FavoriteWrites
+    ) -> None:
+        one, other, third, fourth = [await stored_customer(uow) for _ in range(4)]
         snapshot = make.snapshot(price="1.00")
-        confirmed = make.favorite(customer_id=(await stored_customer(uow)).id, product_id=5)
-        rejected = make.favorite(
-            customer_id=(await stored_customer(uow)).id,
-            product_id=5,
-            when_favorited=None,
-            rejected_at=NOW,
-        )
-        elsewhere = make.favorite(customer_id=one.id, product_id=6, when_favorited=None)
-        await stored(
-            uow,
-            make.favorite(customer_id=one.id, product_id=5, when_favorited=None),
-            make.favorite(customer_id=other.id, product_id=5, when_favorited=None),
-            confirmed,
-            rejected,
-            elsewhere,
-        )
-        assert await do(uow, lambda w: w.favorites.confirm(ProductId(5), snapshot)) == 2
-        assert await do(uow, lambda w: w.favorites.confirm(ProductId(5), snapshot)) == 0
-        async with uow() as work:
-            for customer in (one, other):
-                item = await work.favorites.get(customer.id, ProductId(5))
-                assert item is not None
-                assert item.favorite.when_favorited == snapshot
-                assert item.favorite.favorited_at == NOW
-            for untouched in (confirmed, rejected, elsewhere):
-                item = await work.favorites.get(untouched.customer_id, untouched.product_id)
-                assert item is not None
-                assert item.favorite == untouched
+        rejected = await add_rejected(uow, favorite_writes, fourth.id)
+        product_id = rejected.product_id
+        confirmed = make.favorite(customer_id=third.id, product_id=product_id)
+        elsewhere = make.favorite(customer_id=one.id, when_favorited=None)
+        waiting = [
+            make.favorite(customer_id=customer.id, product_id=product_id, when_favorited=None)
+            for customer in (one, other)
+        ]
+        await add(favorite_writes, *waiting, confirmed, elsewhere)
+        assert await do(uow, lambda w: w.favorites.confirm(product_id, snapshot)) == 2
+        assert await do(uow, lambda w: w.favorites.confirm(product_id, snapshot)) == 0
+        for favorite in waiting:
+            item = await found(queries, favorite)
+            assert item is not None
+            assert item.favorite == replace(favorite, when_favorited=snapshot)
+        for untouched in (confirmed, rejected, elsewhere):
+            item = await found(queries, untouched)
+            assert item is not None
+            assert item.favorite == untouched
 
-    async def test_are_rejected_for_everybody(self, uow: UnitOfWorkFactory) -> None:
-        one, other = await stored_customer(uow), await stored_customer(uow)
-        confirmed = make.favorite(customer_id=(await stored_customer(uow)).id, product_id=5)
-        await stored(
-            uow,
-            make.favorite(customer_id=one.id, product_id=5, when_favorited=None),
-            make.favorite(customer_id=other.id, product_id=5, when_favorited=None),
-            confirmed,
-        )
+    async def test_are_rejected_for_all_customers(
+        self, uow: UnitOfWorkFactory, queries: Queries, favorite_writes: FavoriteWrites
+    ) -> None:
+        one, other, third = [await stored_customer(uow) for _ in range(3)]
+        confirmed = make.favorite(customer_id=third.id, product_id=5)
+        waiting = [
+            make.favorite(customer_id=customer.id, product_id=5, when_favorited=None)
+            for customer in (one, other)
+        ]
+        await add(favorite_writes, *waiting, confirmed)
         later = NOW + HOUR
         assert await do(uow, lambda w: w.favorites.reject(ProductId(5), now=later)) == 2
         assert await do(uow, lambda w: w.favorites.reject(ProductId(5), now=later + HOUR)) == 0
-        async with uow() as work:
-            for customer in (one, other):
-                item = await work.favorites.get(customer.id, ProductId(5))
-                assert item is not None
-                assert item.favorite.rejected_at == later
-                assert item.status is FavoriteStatus.REMOVED
-            item = await work.favorites.get(confirmed.customer_id, ProductId(5))
+        for favorite in waiting:
+            item = await found(queries, favorite)
             assert item is not None
-            assert item.favorite == confirmed
-
-    async def test_make_room_when_they_were_rejected(self, uow: UnitOfWorkFactory) -> None:
-        customer = await stored_customer(uow)
-        rejected = make.favorite(customer_id=customer.id, when_favorited=None, rejected_at=NOW)
-        await stored(uow, rejected)
-        again = replace(rejected, favorited_at=NOW + HOUR, rejected_at=None)
-        # Even if there is room for nothing else.
-        assert await do(uow, lambda work: work.favorites.put(again, at_most=1))
-        assert not await do(uow, lambda work: work.favorites.put(again, at_most=1))
-        item = await see(uow, lambda w: w.favorites.get(customer.id, rejected.product_id))
+            assert item.favorite.rejected_at == later
+            assert item.status is FavoriteStatus.REMOVED
+        item = await found(queries, confirmed)
         assert item is not None
-        assert item.favorite == again
+        assert item.favorite == confirmed
 
 
 class TestListedFavorites:
-    async def test_are_newest_first_by_default(self, uow: UnitOfWorkFactory) -> None:
+    async def test_are_newest_first_by_default(
+        self, uow: UnitOfWorkFactory, queries: Queries, favorite_writes: FavoriteWrites
+    ) -> None:
         customer = await stored_customer(uow)
-        await stored(
-            uow,
+        await add(
+            favorite_writes,
             make.favorite(customer_id=customer.id, product_id=1),
             make.favorite(customer_id=customer.id, product_id=2, favorited_at=NOW + TICK),
             make.favorite(customer_id=(await stored_customer(uow)).id, product_id=3),
         )
-        assert await listed(uow, FavoriteQuery(customer_id=customer.id)) == [2, 1]
+        assert await product_ids(queries, FavoriteQuery(customer_id=customer.id)) == [2, 1]
 
-    async def test_are_none_of_an_unknown_customer(self, uow: UnitOfWorkFactory) -> None:
-        query = FavoriteQuery(customer_id=make.customer_id())
-        page = await see(uow, lambda work: work.favorites.list_page(query))
+    async def test_are_none_of_an_unknown_customer(self, queries: Queries) -> None:
+        with pytest.raises(CustomerNotFound):
+            await queries.list_favorites(FavoriteQuery(customer_id=make.customer_id()))
+
+    async def test_are_none_of_a_new_customer(
+        self, uow: UnitOfWorkFactory, queries: Queries
+    ) -> None:
+        query = FavoriteQuery(customer_id=(await stored_customer(uow)).id)
+        page = (await queries.list_favorites(query)).page
         assert list(page.items) == []
         assert page.next is None
 
-    async def test_are_of_the_category_asked_for(self, uow: UnitOfWorkFactory) -> None:
+    async def test_are_of_the_category_asked_for(
+        self, uow: UnitOfWorkFactory, queries: Queries, favorite_writes: FavoriteWrites
+    ) -> None:
         customer = await stored_customer(uow)
         ring, shirt = make.product(category="jewelery"), make.product(category="men's clothing")
         await cached(uow, ring, shirt)
-        await stored(
-            uow,
+        await add(
+            favorite_writes,
             make.favorite(customer_id=customer.id, product_id=ring.id),
             make.favorite(customer_id=customer.id, product_id=shirt.id),
             make.favorite(customer_id=customer.id),
         )
         query = FavoriteQuery(customer_id=customer.id, category="men's clothing")
-        assert await listed(uow, query) == [shirt.id]
-        assert await listed(uow, replace(query, category="men")) == []
+        assert await product_ids(queries, query) == [shirt.id]
+        assert await product_ids(queries, replace(query, category="men")) == []
 
     @pytest.mark.parametrize(
         ("q", "found"),
@@ -354,23 +247,30 @@ class TestListedFavorites:
         ],
     )
     async def test_have_titles_that_contain_the_text(
-        self, uow: UnitOfWorkFactory, q: str, found: bool
+        self,
+        uow: UnitOfWorkFactory,
+        queries: Queries,
+        favorite_writes: FavoriteWrites,
+        q: str,
+        found: bool,
     ) -> None:
         customer, product = await stored_customer(uow), make.product(title="Café forte a_b 50%")
         await cached(uow, product)
-        await stored(
-            uow,
+        await add(
+            favorite_writes,
             make.favorite(customer_id=customer.id, product_id=product.id),
             make.favorite(customer_id=customer.id),
         )
         query = FavoriteQuery(customer_id=customer.id, q=q)
-        assert await listed(uow, query) == ([product.id] if found else [])
+        assert await product_ids(queries, query) == ([product.id] if found else [])
 
-    async def test_leave_out_unknown_products_when_filtered(self, uow: UnitOfWorkFactory) -> None:
+    async def test_leave_out_unknown_products_when_filtered(
+        self, uow: UnitOfWorkFactory, queries: Queries, favorite_writes: FavoriteWrites
+    ) -> None:
         customer, product = await stored_customer(uow), make.product(category="x", title="x")
         await cached(uow, product)
-        await stored(
-            uow,
+        await add(
+            favorite_writes,
             make.favorite(customer_id=customer.id, product_id=product.id),
             make.favorite(customer_id=customer.id, when_favorited=None),
         )
@@ -379,7 +279,7 @@ class TestListedFavorites:
             FavoriteQuery(customer_id=customer.id, q="X"),
             FavoriteQuery(customer_id=customer.id, q=""),
         ):
-            assert await listed(uow, query) == [product.id]
+            assert await product_ids(queries, query) == [product.id]
 
     @pytest.mark.parametrize(
         ("sort", "order"),
@@ -392,7 +292,12 @@ class TestListedFavorites:
         ],
     )
     async def test_come_in_the_order_asked_for(
-        self, uow: UnitOfWorkFactory, sort: FavoriteSort, order: list[int]
+        self,
+        uow: UnitOfWorkFactory,
+        queries: Queries,
+        favorite_writes: FavoriteWrites,
+        sort: FavoriteSort,
+        order: list[int],
     ) -> None:
         customer = await stored_customer(uow)
         await cached(
@@ -401,8 +306,12 @@ class TestListedFavorites:
             make.product(id=2, price="9.99", title="Beta"),
             make.product(id=3, price="10.00", title="Alfa"),
         )
-        await stored(uow, *(make.favorite(customer_id=customer.id, product_id=p) for p in order))
-        assert await listed(uow, FavoriteQuery(customer_id=customer.id, sort=sort)) == order
+        await add(
+            favorite_writes, *(make.favorite(customer_id=customer.id, product_id=p) for p in order)
+        )
+        assert (
+            await product_ids(queries, FavoriteQuery(customer_id=customer.id, sort=sort)) == order
+        )
 
 
 def _by_product(
@@ -442,13 +351,19 @@ class TestPagesOfFavorites:
     @given(marks=st.lists(MARKS, max_size=9), limit=st.integers(1, 4))
     @on_storage
     async def test_hold_every_favorite_once_in_order(
-        self, uow: UnitOfWorkFactory, sort: FavoriteSort, marks: list[Mark], limit: int
+        self,
+        uow: UnitOfWorkFactory,
+        queries: Queries,
+        favorite_writes: FavoriteWrites,
+        sort: FavoriteSort,
+        marks: list[Mark],
+        limit: int,
     ) -> None:
         customer = await stored_customer(uow)
-        await _marked(uow, customer, marks)
-        everything = await see(uow, lambda work: work.favorites.list_all(customer.id))
+        await _marked(uow, favorite_writes, customer, marks)
+        everything = await items(queries, customer.id)
         key, descending = ORDER[sort]
-        assert await walk(_pages(uow, customer, sort, limit)) == sorted(
+        assert await walk(_pages(queries, customer, sort, limit)) == sorted(
             everything, key=key, reverse=descending
         )
 
@@ -462,24 +377,26 @@ class TestPagesOfFavorites:
     async def test_neither_repeat_nor_skip_while_favorites_come_and_go(
         self,
         uow: UnitOfWorkFactory,
+        queries: Queries,
+        favorite_writes: FavoriteWrites,
         sort: FavoriteSort,
         marks: list[Mark],
         limit: int,
         changes: list[Mark | int],
     ) -> None:
         customer = await stored_customer(uow)
-        staying = await _marked(uow, customer, marks)
+        staying = await _marked(uow, favorite_writes, customer, marks)
         pending = list(changes)
 
         async def something_happens() -> None:
             match pending.pop() if pending else None:
                 case (age, product):
-                    await _marked(uow, customer, [(age, product)])
+                    await _marked(uow, favorite_writes, customer, [(age, product)])
                 case int(index) if index < len(staying):
                     gone = staying.pop(index)
-                    await do(uow, lambda work: work.favorites.remove(customer.id, gone, now=NOW))
+                    await favorite_writes.remove(customer.id, gone, now=NOW)
 
-        seen = await walk(_pages(uow, customer, sort, limit), something_happens)
+        seen = await walk(_pages(queries, customer, sort, limit), something_happens)
         key, descending = ORDER[sort]
         assert seen == sorted(seen, key=key, reverse=descending)
         ids = [item.favorite.product_id for item in seen]
@@ -488,30 +405,30 @@ class TestPagesOfFavorites:
 
 
 async def _marked(
-    uow: UnitOfWorkFactory, customer: Customer, marks: list[Mark]
+    uow: UnitOfWorkFactory, writes: FavoriteWrites, customer: Customer, marks: list[Mark]
 ) -> list[ProductId]:
     ids = []
-    async with uow() as work:
-        for age, known in marks:
-            product = make.product()
-            if known is not None:
-                price, title = known
-                product = replace(product, price=Decimal(price), title=title)
-                await work.products.store([product], asked_at=NOW)
-            favorite = make.favorite(
+    for age, known in marks:
+        product = make.product()
+        if known is not None:
+            price, title = known
+            product = replace(product, price=Decimal(price), title=title)
+            await cached(uow, product)
+        await add(
+            writes,
+            make.favorite(
                 customer_id=customer.id, product_id=product.id, favorited_at=NOW + age * TICK
-            )
-            await work.favorites.put(favorite, at_most=PLENTY)
-            ids.append(product.id)
-        await work.commit()
+            ),
+        )
+        ids.append(product.id)
     return ids
 
 
 def _pages(
-    uow: UnitOfWorkFactory, customer: Customer, sort: FavoriteSort, limit: int
+    queries: Queries, customer: Customer, sort: FavoriteSort, limit: int
 ) -> Callable[[Position | None], Awaitable[Page[FavoriteItem]]]:
     async def page_after(after: Position | None) -> Page[FavoriteItem]:
         query = FavoriteQuery(customer_id=customer.id, sort=sort, limit=limit, after=after)
-        return await see(uow, lambda work: work.favorites.list_page(query))
+        return (await queries.list_favorites(query)).page
 
     return page_after

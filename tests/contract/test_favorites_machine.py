@@ -1,7 +1,9 @@
-"""Whatever two clients of one account do in whatever order: they see what a simple model says."""
+"""Two clients of one account do anything in any order, and see what a simple model says."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -19,21 +21,34 @@ from hypothesis.stateful import (
 from typing_extensions import override
 
 from app.domain.favorite import ChangeKind, ChangePosition, FavoriteQuery
-from app.domain.outcome import ChangesForgotten, FavoritesFull
+from app.domain.outcome import ChangesForgotten
 from app.domain.page import Position
 from app.domain.product import ProductId
-from app.domain.repository import UnitOfWork, UnitOfWorkFactory
+from app.domain.queries import Queries
+from app.domain.repository import UnitOfWorkFactory
+from app.domain.writes import (
+    AddOutcome,
+    FavoriteLimits,
+    FavoriteWrites,
+    RemoveOutcome,
+    RestoreOutcome,
+)
 from app.infra.postgres.engine import sessions_of
+from app.infra.postgres.favorite_writes import PostgresFavoriteWrites
+from app.infra.postgres.queries import PostgresQueries
+from app.infra.postgres.row_cache import ProductRowCache
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from tests import make
 from tests.contract.step import do
-from tests.database import PATIENT, patient_engine
+from tests.database import PATIENT, patient_engine, postgres_pool
+from tests.double.favorite_writes import InMemoryFavoriteWrites
+from tests.double.queries import InMemoryQueries
 from tests.double.storage import InMemoryStorage
 
 T = TypeVar("T")
 
 IDS = tuple(ProductId(number) for number in range(1, 8))
-AT_MOST = 5
+LIMITS = FavoriteLimits(total=5, pending=3)
 WINDOW = 10 * make.MINUTE
 KEPT = make.HOUR
 ids = st.sampled_from(IDS)
@@ -41,7 +56,7 @@ clients = st.integers(0, 1)
 
 
 class Client:
-    """What a client holds of the list, and a page that it is on."""
+    """A client's copy of the list, and the page that it is on."""
 
     def __init__(self) -> None:
         self.since = ChangePosition()
@@ -51,26 +66,36 @@ class Client:
         self.untouched: set[ProductId] = set()
 
 
-class FavoritesOfAnAccount(RuleBasedStateMachine):
-    """Two clients that add, remove, restore, page and sync; upkeep; time."""
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    uow: UnitOfWorkFactory
+    queries: Queries
+    writes: FavoriteWrites
 
-    def __init__(self, runner: asyncio.Runner, storage: Callable[[], UnitOfWorkFactory]) -> None:
+
+class FavoritesOfAnAccount(RuleBasedStateMachine):
+    """Two clients that add, remove, restore, page and synchronize; jobs; upkeep; time."""
+
+    def __init__(self, runner: asyncio.Runner, storage: Callable[[], Storage]) -> None:
         super().__init__()
-        self.runner, self.storage = runner, storage
+        self.runner, self.make_storage = runner, storage
 
     @initialize()
     def begin(self) -> None:
-        self.uow = self.storage()
+        storage = self.make_storage()
+        self.uow, self.queries, self.writes = storage.uow, storage.queries, storage.writes
         self.now = make.NOW
         self.favorites: dict[ProductId, datetime] = {}
-        self.removed: dict[ProductId, tuple[datetime, datetime]] = {}
+        self.waiting: set[ProductId] = set()
+        self.rejected: set[ProductId] = set()
+        self.removed: dict[ProductId, tuple[datetime, datetime, bool, bool]] = {}
         self.changes = 0
         self.clients = (Client(), Client())
         self.customer = make.customer()
-        self.do(lambda work: work.customers.add(self.customer))
+        self.run(do(self.uow, lambda work: work.customers.add(self.customer)))
 
-    def do(self, action: Callable[[UnitOfWork], Awaitable[T]]) -> T:
-        return self.runner.run(do(self.uow, action))
+    def run(self, step: Coroutine[object, object, T]) -> T:
+        return self.runner.run(step)
 
     def changed(self, product_id: ProductId) -> None:
         self.changes += 1
@@ -85,51 +110,89 @@ class FavoritesOfAnAccount(RuleBasedStateMachine):
             favorited_at=self.now,
             when_favorited=None if waits else make.snapshot(),
         )
-        try:
-            added = self.do(lambda work: work.favorites.put(favorite, at_most=AT_MOST))
-        except FavoritesFull:
-            assert product_id not in self.favorites
-            assert len(self.favorites) == AT_MOST
-            return
-        assert added == (product_id not in self.favorites)
-        if added:
-            assert len(self.favorites) < AT_MOST
+        result = self.run(self.writes.add(favorite, limits=LIMITS))
+        there = product_id in self.favorites
+        if there and product_id not in self.rejected:
+            expected = AddOutcome.PRESENT
+            assert result.favorite is not None
+            assert result.favorite.favorited_at == self.favorites[product_id]
+        elif not there and len(self.favorites) >= LIMITS.total:
+            expected = AddOutcome.FULL
+        elif waits and len(self.waiting) >= LIMITS.pending:
+            expected = AddOutcome.TOO_MANY_PENDING
+        else:
+            expected = AddOutcome.ADDED
+            assert result.favorite == favorite
             self.favorites[product_id] = self.now
+            self.rejected.discard(product_id)
+            if waits:
+                self.waiting.add(product_id)
             self.removed.pop(product_id, None)
             self.changed(product_id)
+        assert result.outcome is expected
 
     @rule(product_id=ids)
     def remove(self, product_id: ProductId) -> None:
-        removed = self.do(
-            lambda work: work.favorites.remove(self.customer.id, product_id, now=self.now)
+        outcome = self.run(self.writes.remove(self.customer.id, product_id, now=self.now))
+        if product_id not in self.favorites:
+            assert outcome is RemoveOutcome.ABSENT
+            return
+        assert outcome is RemoveOutcome.REMOVED
+        self.removed[product_id] = (
+            self.now,
+            self.favorites.pop(product_id),
+            product_id in self.waiting,
+            product_id in self.rejected,
         )
-        assert removed == (product_id in self.favorites)
-        if removed:
-            self.removed[product_id] = (self.now, self.favorites.pop(product_id))
-            self.changed(product_id)
+        self.waiting.discard(product_id)
+        self.rejected.discard(product_id)
+        self.changed(product_id)
 
     @rule(product_id=ids)
     def restore(self, product_id: ProductId) -> None:
-        removed_at, favorited_at = self.removed.get(product_id, (None, None))
-        possible = removed_at is not None and removed_at >= self.now - WINDOW
-        try:
-            restored = self.do(
-                lambda work: work.favorites.restore(
-                    self.customer.id,
-                    product_id,
-                    removed_since=self.now - WINDOW,
-                    at_most=AT_MOST,
-                )
+        outcome = self.run(
+            self.writes.restore(
+                self.customer.id,
+                product_id,
+                removed_since=self.now - WINDOW,
+                limits=LIMITS,
             )
-        except FavoritesFull:
-            assert possible
-            assert len(self.favorites) == AT_MOST
-            return
-        assert restored == possible
-        if restored and favorited_at is not None:
-            self.favorites[product_id] = favorited_at
-            del self.removed[product_id]
+        )
+        removal = self.removed.get(product_id)
+        if product_id in self.favorites:
+            assert outcome is RestoreOutcome.PRESENT
+        elif removal is None or removal[0] < self.now - WINDOW:
+            assert outcome is RestoreOutcome.NOT_RESTORABLE
+        elif len(self.favorites) >= LIMITS.total:
+            assert outcome is RestoreOutcome.FULL
+        else:
+            assert outcome is RestoreOutcome.RESTORED
+            _, self.favorites[product_id], waits, rejected = self.removed.pop(product_id)
+            if waits:
+                self.waiting.add(product_id)
+            if rejected:
+                self.rejected.add(product_id)
             self.changed(product_id)
+
+    @rule(product_id=ids, exists=st.booleans())
+    def catalog_answers(self, product_id: ProductId, exists: bool) -> None:
+        """Settle a pending favorite, as the job of its product does."""
+        settled = self.run(
+            do(
+                self.uow,
+                lambda work: (
+                    work.favorites.confirm(product_id, make.snapshot())
+                    if exists
+                    else work.favorites.reject(product_id, now=self.now)
+                ),
+            )
+        )
+        assert settled == (product_id in self.waiting)
+        if settled:
+            self.waiting.remove(product_id)
+            if not exists:
+                self.rejected.add(product_id)
+            self.changes += 1
 
     @rule(number=clients, limit=st.integers(1, 3))
     def page(self, number: int, limit: int) -> None:
@@ -137,7 +200,7 @@ class FavoritesOfAnAccount(RuleBasedStateMachine):
         if client.after is None:
             client.walked, client.untouched = [], set(self.favorites)
         query = FavoriteQuery(customer_id=self.customer.id, limit=limit, after=client.after)
-        page = self.do(lambda work: work.favorites.list_page(query))
+        page = self.run(self.queries.list_favorites(query)).page
         client.walked += [item.favorite.product_id for item in page.items]
         client.after = page.next
         if page.next is None:
@@ -151,15 +214,12 @@ class FavoritesOfAnAccount(RuleBasedStateMachine):
 
     @rule(number=clients, limit=st.integers(1, 3), steps=st.integers(1, 9))
     def sync(self, number: int, limit: int, steps: int) -> None:
-        """Catch up, be it as far as some steps get; whoever is up to date has the same list."""
+        """Synchronize, if only in some steps; a client that is up to date has the same list."""
         client = self.clients[number]
         for _ in range(steps):
-            since = client.since
             try:
-                changes = self.do(
-                    lambda work, since=since: work.favorites.list_changes(  # type: ignore[misc]  # bound now
-                        self.customer.id, since=since, limit=limit
-                    )
+                changes = self.run(
+                    self.queries.list_changes(self.customer.id, since=client.since, limit=limit)
                 )
             except ChangesForgotten:
                 client.since, client.favorites = ChangePosition(), {}
@@ -183,32 +243,59 @@ class FavoritesOfAnAccount(RuleBasedStateMachine):
 
     @rule()
     def upkeep(self) -> None:
-        self.do(
-            lambda work: work.favorites.forget_removed(
-                restorable_since=self.now - WINDOW, since=self.now - KEPT
+        self.run(
+            do(
+                self.uow,
+                lambda work: work.favorites.forget_removed(
+                    restorable_since=self.now - WINDOW, since=self.now - KEPT
+                ),
             )
         )
-        assert self.do(lambda work: work.popularity.reconcile()) == 0
+        assert self.run(do(self.uow, lambda work: work.popularity.reconcile())) == 0
 
     @invariant()
-    def everybody_sees_the_same(self) -> None:
-        items = self.do(lambda work: work.favorites.list_all(self.customer.id))
-        assert [item.favorite.product_id for item in items] == self.ordered(set(self.favorites))
-        assert {i.favorite.product_id: i.favorite.favorited_at for i in items} == self.favorites
-        found = self.do(lambda work: work.favorites.contains(self.customer.id, IDS))
-        assert found == self.favorites.keys()
-        version = self.do(lambda work: work.favorites.version(self.customer.id))
-        assert version.favorites == self.changes
+    def all_queries_agree(self) -> None:
+        records = self.run(self.queries.find_records(self.customer.id))
+        assert records is not None
+        favorites = [item.favorite for item in records.favorites]
+        assert [f.product_id for f in favorites] == self.ordered(set(self.favorites))
+        assert {f.product_id: f.favorited_at for f in favorites} == self.favorites
+        assert {f.product_id for f in favorites if f.pending} == self.waiting
+        assert {f.product_id for f in favorites if f.rejected_at} == self.rejected
+        contained = self.run(self.queries.contains(self.customer.id, IDS))
+        assert contained.product_ids == self.favorites.keys()
+        assert contained.version.favorites == self.changes
+        assert self.run(self.queries.list_version(self.customer.id)) == contained.version
 
     @override
     def teardown(self) -> None:
-        for number, client in enumerate(self.clients):
-            self.sync(number, limit=3, steps=50)
-            assert client.favorites == self.favorites
+        try:
+            for number, client in enumerate(self.clients):
+                self.sync(number, limit=3, steps=50)
+                assert client.favorites == self.favorites
+        finally:
+            # The catalog answers for all customers, also for those of other examples.
+            self.run(do(self.uow, lambda work: work.customers.remove(self.customer.id)))
 
 
-def in_memory() -> UnitOfWorkFactory:
-    return InMemoryStorage()
+def in_memory() -> Storage:
+    storage = InMemoryStorage()
+    return Storage(
+        uow=storage, queries=InMemoryQueries(storage), writes=InMemoryFavoriteWrites(storage)
+    )
+
+
+async def on_postgresql(url: str, stack: AsyncExitStack) -> Storage:
+    engine = patient_engine(url)
+    stack.push_async_callback(engine.dispose)
+    pool = await stack.enter_async_context(postgres_pool(url))
+    row_cache = ProductRowCache(pool.fetch)
+    queries = PostgresQueries(pool, row_cache, patience=PATIENT)
+    stack.push_async_callback(queries.aclose)
+    writes = PostgresFavoriteWrites(pool, row_cache, patience=PATIENT)
+    stack.push_async_callback(writes.aclose)
+    uow = partial(PostgresUnitOfWork, sessions_of(engine), budget=PATIENT)
+    return Storage(uow=uow, queries=queries, writes=writes)
 
 
 class TestFavoritesOfAnAccount:
@@ -220,12 +307,13 @@ class TestFavoritesOfAnAccount:
             )
 
     @pytest.mark.postgres
-    def test_are_what_the_model_says_on_postgresql(self, database_url: str) -> None:
-        engine = patient_engine(database_url)
-        uow = partial(PostgresUnitOfWork, sessions_of(engine), budget=PATIENT)
+    def test_are_what_the_model_says_on_postgresql(self, new_database: Callable[..., str]) -> None:
+        # A database of its own: other tests expect theirs to be empty.
         with asyncio.Runner() as runner:
+            stack = AsyncExitStack()
+            storage = runner.run(on_postgresql(new_database(migrated=True), stack))
             run_state_machine_as_test(
-                lambda: FavoritesOfAnAccount(runner, lambda: uow),  # type: ignore[arg-type]  # any factory will do
+                lambda: FavoritesOfAnAccount(runner, lambda: storage),  # type: ignore[arg-type]  # any factory will do
                 settings=settings(max_examples=20, stateful_step_count=30, deadline=None),
             )
-            runner.run(engine.dispose())
+            runner.run(stack.aclose())

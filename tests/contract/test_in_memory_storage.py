@@ -1,14 +1,15 @@
-"""What the double promises besides the ports: to notice what would go wrong on PostgreSQL."""
+"""What the double promises besides the ports: it detects misuse that fails on PostgreSQL."""
 
 import asyncio
 
 import pytest
 
 from app.domain.customer import CustomerId
-from app.domain.job import ValidateProduct
 from app.domain.outcome import StorageUnavailable
 from tests import make
+from tests.contract.favorites import add, stored_customer
 from tests.contract.step import do, see
+from tests.double.favorite_writes import InMemoryFavoriteWrites
 from tests.double.storage import InMemoryStorage
 
 
@@ -27,6 +28,17 @@ class TestInMemoryStorage:
         storage.available = True
         assert await see(storage, lambda work: work.customers.get(customer.id)) == customer
 
+    async def test_shows_what_was_committed(self, storage: InMemoryStorage) -> None:
+        customer = make.customer()
+        async with storage() as work:
+            await work.customers.add(customer)
+            assert not storage.tables.customers
+            await work.commit()
+        assert storage.tables.customers == {customer.id: customer}
+        storage.available = False
+        with pytest.raises(StorageUnavailable):
+            assert storage.tables.customers
+
     async def test_can_become_unavailable_before_the_commit(
         self, storage: InMemoryStorage
     ) -> None:
@@ -40,13 +52,16 @@ class TestInMemoryStorage:
         assert await see(storage, lambda work: work.customers.get(customer.id)) is None
 
     async def test_hands_out_the_jobs_that_wait(self, storage: InMemoryStorage) -> None:
-        job = ValidateProduct(product_id=make.product_id())
-        await do(storage, lambda work: work.jobs.enqueue(job))
-        assert storage.take_jobs() == [job]
-        assert storage.jobs == []
-        # It does not wait any more: it may be asked for again.
-        await do(storage, lambda work: work.jobs.enqueue(job))
-        assert storage.jobs == [job]
+        writes, product_id = InMemoryFavoriteWrites(storage), make.product_id()
+        for _ in range(2):  # once it was taken, it may be enqueued again
+            customer = await stored_customer(storage)
+            await add(
+                writes,
+                make.favorite(customer_id=customer.id, product_id=product_id, when_favorited=None),
+            )
+            assert storage.jobs == [product_id]
+            assert storage.take_jobs() == [product_id]
+            assert storage.jobs == []
 
     async def test_refuses_a_unit_of_work_that_was_not_entered(
         self, storage: InMemoryStorage

@@ -1,74 +1,143 @@
-from collections.abc import Awaitable, Callable, Sequence
+"""The jobs that ask for the products of pending favorites."""
 
-from app.domain.job import Job, ValidateProduct
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import pytest
+from sqlalchemy import text
+
+from app.domain.customer import Customer
+from app.domain.favorite import Favorite
+from app.domain.product import ProductId
 from app.domain.repository import UnitOfWorkFactory
+from app.domain.writes import AddOutcome, FavoriteLimits, FavoriteWrites, RestoreOutcome
 from tests import make
-from tests.contract.step import do, side_by_side
+from tests.contract.conftest import WaitingJobs
+from tests.contract.favorites import add, add_rejected, added, stored_customer
+from tests.double.storage import InMemoryStorage
+from tests.make import LIMITS, NOW
 
-WaitingJobs = Callable[[], Awaitable[Sequence[Job]]]
+TakeJobs: TypeAlias = Callable[[], Awaitable[None]]
 
 
-def job() -> Job:
-    return ValidateProduct(product_id=make.product_id())
+@pytest.fixture
+def take_jobs(uow: UnitOfWorkFactory, request: pytest.FixtureRequest) -> TakeJobs:
+    """Return what takes all jobs off the queue, as a worker does."""
+
+    async def take() -> None:
+        if isinstance(uow, InMemoryStorage):
+            uow.take_jobs()
+            return
+        async with request.getfixturevalue("postgres_engine").begin() as connection:
+            await connection.execute(
+                text("UPDATE procrastinate_jobs SET status = 'succeeded' WHERE status = 'todo'")
+            )
+
+    return take
+
+
+def pending(customer: Customer, product_id: ProductId | None = None) -> Favorite:
+    return make.favorite(
+        customer_id=customer.id, product_id=product_id or make.product_id(), when_favorited=None
+    )
 
 
 class TestJobs:
-    async def test_wait_once_their_unit_is_committed(
-        self, uow: UnitOfWorkFactory, waiting_jobs: WaitingJobs
+    async def test_are_enqueued_with_a_favorite_that_waits_for_the_catalog(
+        self, uow: UnitOfWorkFactory, favorite_writes: FavoriteWrites, waiting_jobs: WaitingJobs
     ) -> None:
-        first, second = job(), job()
-        await do(uow, lambda work: work.jobs.enqueue(first))
-        await do(uow, lambda work: work.jobs.enqueue(second))
-        assert await waiting_jobs() == [first, second]
+        customer = await stored_customer(uow)
+        first, second = pending(customer), pending(customer)
+        await add(favorite_writes, first, make.favorite(customer_id=customer.id), second)
+        assert await waiting_jobs() == [first.product_id, second.product_id]
 
-    async def test_do_not_wait_before_the_commit(
-        self, uow: UnitOfWorkFactory, waiting_jobs: WaitingJobs
+    async def test_are_not_enqueued_without_one(
+        self, uow: UnitOfWorkFactory, favorite_writes: FavoriteWrites, waiting_jobs: WaitingJobs
     ) -> None:
-        async with uow() as work:
-            await work.jobs.enqueue(job())
-            assert await waiting_jobs() == []
-
-    async def test_are_dropped_with_their_unit(
-        self, uow: UnitOfWorkFactory, waiting_jobs: WaitingJobs
-    ) -> None:
-        async with uow() as work:
-            await work.jobs.enqueue(job())
+        customer = await stored_customer(uow)
+        confirmed = make.favorite(customer_id=customer.id)
+        await add(favorite_writes, confirmed)
+        none = FavoriteLimits(total=9, pending=0)
+        for favorite, outcome in (
+            (make.favorite(when_favorited=None), AddOutcome.NO_CUSTOMER),
+            (pending(customer, confirmed.product_id), AddOutcome.PRESENT),
+            (pending(customer), AddOutcome.TOO_MANY_PENDING),
+        ):
+            assert (await favorite_writes.add(favorite, limits=none)).outcome is outcome
         assert await waiting_jobs() == []
 
-    async def test_are_not_asked_for_twice_while_they_wait(
-        self, uow: UnitOfWorkFactory, waiting_jobs: WaitingJobs
+    async def test_are_enqueued_once_while_they_wait(
+        self, uow: UnitOfWorkFactory, favorite_writes: FavoriteWrites, waiting_jobs: WaitingJobs
     ) -> None:
-        wanted = job()
-        await do(uow, lambda work: work.jobs.enqueue(wanted))
-        await do(uow, lambda work: work.jobs.enqueue(wanted))
-        assert await waiting_jobs() == [wanted]
+        product_id = make.product_id()
+        for _ in range(2):
+            favorite = pending(await stored_customer(uow), product_id)
+            assert await favorite_writes.add(favorite, limits=LIMITS) == added(favorite)
+        assert await waiting_jobs() == [product_id]
 
-    async def test_are_not_asked_for_twice_in_one_unit(
-        self, uow: UnitOfWorkFactory, waiting_jobs: WaitingJobs
+    async def test_are_enqueued_once_by_customers_side_by_side(
+        self, uow: UnitOfWorkFactory, favorite_writes: FavoriteWrites, waiting_jobs: WaitingJobs
     ) -> None:
-        wanted = job()
-        await do(
-            uow, lambda work: work.jobs.enqueue(wanted), lambda work: work.jobs.enqueue(wanted)
+        product_ids = [make.product_id() for _ in range(3)]
+        favorites = [
+            pending(customer, product_id)
+            for customer in [await stored_customer(uow) for _ in range(4)]
+            for product_id in product_ids
+        ]
+        results = await asyncio.gather(
+            *(favorite_writes.add(favorite, limits=LIMITS) for favorite in favorites)
         )
-        assert await waiting_jobs() == [wanted]
+        assert results == [added(favorite) for favorite in favorites]
+        assert sorted(await waiting_jobs()) == product_ids
 
-    async def test_leave_the_unit_usable_when_one_waits_already(
-        self, uow: UnitOfWorkFactory, waiting_jobs: WaitingJobs
+    async def test_are_enqueued_in_a_batch_once_for_each_product(
+        self, uow: UnitOfWorkFactory, favorite_writes: FavoriteWrites, waiting_jobs: WaitingJobs
     ) -> None:
-        wanted, customer = job(), make.customer()
-        await do(uow, lambda work: work.jobs.enqueue(wanted))
-        async with uow() as work:
-            await work.customers.add(customer)
-            await work.jobs.enqueue(wanted)
-            assert await work.customers.get(customer.id) == customer
-            await work.commit()
-        async with uow() as work:
-            assert await work.customers.get(customer.id) == customer
-        assert await waiting_jobs() == [wanted]
+        one, other = await stored_customer(uow), await stored_customer(uow)
+        product_ids = [make.product_id() for _ in range(3)]
+        await add(favorite_writes, pending(other, product_ids[1]))
+        outcomes = await favorite_writes.change(
+            one.id,
+            add={product_id: pending(one, product_id) for product_id in product_ids[::-1]},
+            now=NOW,
+            limits=LIMITS,
+        )
+        assert outcomes == dict.fromkeys(product_ids, AddOutcome.ADDED)
+        assert await waiting_jobs() == [product_ids[1], product_ids[0], product_ids[2]]
 
-    async def test_are_asked_for_once_by_units_side_by_side(
-        self, uow: UnitOfWorkFactory, waiting_jobs: WaitingJobs
+    async def test_are_enqueued_again_with_a_restored_favorite_that_waits(
+        self,
+        uow: UnitOfWorkFactory,
+        favorite_writes: FavoriteWrites,
+        waiting_jobs: WaitingJobs,
+        take_jobs: TakeJobs,
     ) -> None:
-        wanted = job()
-        assert await side_by_side(4, uow, lambda work: work.jobs.enqueue(wanted)) == [None] * 4
-        assert await waiting_jobs() == [wanted]
+        customer = await stored_customer(uow)
+        rejected = await add_rejected(uow, favorite_writes, customer.id)
+        confirmed, waits = make.favorite(customer_id=customer.id), pending(customer)
+        await add(favorite_writes, confirmed, waits)
+        await take_jobs()
+        for _ in range(2):  # the second time its job is queued already
+            for favorite in (rejected, confirmed, waits):
+                await favorite_writes.remove(customer.id, favorite.product_id, now=NOW)
+                assert (
+                    await favorite_writes.restore(
+                        customer.id, favorite.product_id, removed_since=NOW, limits=LIMITS
+                    )
+                    is RestoreOutcome.RESTORED
+                )
+            assert await waiting_jobs() == [waits.product_id]
+
+    async def test_are_enqueued_again_once_they_were_taken(
+        self,
+        uow: UnitOfWorkFactory,
+        favorite_writes: FavoriteWrites,
+        waiting_jobs: WaitingJobs,
+        take_jobs: TakeJobs,
+    ) -> None:
+        product_id = make.product_id()
+        for _ in range(2):
+            await add(favorite_writes, pending(await stored_customer(uow), product_id))
+            assert await waiting_jobs() == [product_id]
+            await take_jobs()

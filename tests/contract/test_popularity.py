@@ -1,26 +1,23 @@
 from app.domain.customer import Customer
 from app.domain.favorite import Favorite
 from app.domain.product import Product
+from app.domain.queries import Queries
 from app.domain.repository import UnitOfWorkFactory
+from app.domain.writes import FavoriteWrites
 from tests import make
+from tests.contract.favorites import add, stored_customer
 from tests.contract.step import do, see
-from tests.make import HOUR, NOW, PLENTY, SECOND
+from tests.make import HOUR, LIMITS, NOW, SECOND
 
 
-async def favored(uow: UnitOfWorkFactory, counts: dict[Product, int]) -> list[Customer]:
-    """Store products, and customers who favor as many of them as is said; the first all."""
-    customers = [make.customer() for _ in range(max(counts.values()))]
-    async with uow() as work:
-        await work.products.store(counts, asked_at=NOW)
-        for customer in customers:
-            await work.customers.add(customer)
-        await work.commit()
-    for number, customer in enumerate(customers):
-        async with uow() as work:
-            for product in sorted(counts, key=lambda p: p.id):
-                if number < counts[product]:
-                    await work.favorites.put(_favorite(customer, product), at_most=PLENTY)
-            await work.commit()
+async def favored(
+    uow: UnitOfWorkFactory, writes: FavoriteWrites, counts: dict[Product, int]
+) -> list[Customer]:
+    """Store products, and for each as many customers who favor it; the first favors all."""
+    customers = [await stored_customer(uow) for _ in range(max(counts.values()))]
+    await do(uow, lambda work: work.products.store(counts, asked_at=NOW))
+    for product, count in counts.items():
+        await add(writes, *(_favorite(customer, product) for customer in customers[:count]))
     return customers
 
 
@@ -29,57 +26,62 @@ def _favorite(customer: Customer, product: Product) -> Favorite:
 
 
 async def popular(
-    uow: UnitOfWorkFactory, *, at_least: int = 1, limit: int = 100
+    queries: Queries, *, at_least: int = 1, limit: int = 100
 ) -> list[tuple[int, int]]:
-    found = await see(uow, lambda w: w.popularity.list_popular(at_least=at_least, limit=limit))
+    found = await queries.list_popular(at_least=at_least, limit=limit)
     return [(p.cached.product.id, p.favorites) for p in found]
 
 
 class TestPopularProducts:
-    async def test_are_those_that_most_favor(self, uow: UnitOfWorkFactory) -> None:
+    async def test_are_those_that_most_favor(
+        self, uow: UnitOfWorkFactory, queries: Queries, favorite_writes: FavoriteWrites
+    ) -> None:
         one, two, three, also_two = (make.product() for _ in range(4))
-        await favored(uow, {one: 1, two: 2, three: 3, also_two: 2})
+        await favored(uow, favorite_writes, {one: 1, two: 2, three: 3, also_two: 2})
         ranked = [(three.id, 3), (also_two.id, 2), (two.id, 2), (one.id, 1)]
-        assert await popular(uow) == ranked
-        assert await popular(uow, at_least=2) == ranked[:3]
-        assert await popular(uow, limit=2) == ranked[:2]
+        assert await popular(queries) == ranked
+        assert await popular(queries, at_least=2) == ranked[:3]
+        assert await popular(queries, limit=2) == ranked[:2]
 
-    async def test_count_what_is_added_removed_and_restored(self, uow: UnitOfWorkFactory) -> None:
+    async def test_count_what_is_added_removed_and_restored(
+        self, uow: UnitOfWorkFactory, queries: Queries, favorite_writes: FavoriteWrites
+    ) -> None:
         product = make.product()
-        customer, _ = await favored(uow, {product: 2})
+        customer, _ = await favored(uow, favorite_writes, {product: 2})
         key = (customer.id, product.id)
         for _ in range(2):
-            await do(uow, lambda work: work.favorites.remove(*key, now=NOW))
-            assert await popular(uow) == [(product.id, 1)]
+            await favorite_writes.remove(*key, now=NOW)
+            assert await popular(queries) == [(product.id, 1)]
         for _ in range(2):
-            await do(
-                uow,
-                lambda work: work.favorites.restore(*key, removed_since=NOW, at_most=PLENTY),
-            )
-            assert await popular(uow) == [(product.id, 2)]
-        await do(
-            uow, lambda work: work.favorites.put(_favorite(customer, product), at_most=PLENTY)
-        )
-        assert await popular(uow) == [(product.id, 2)]
+            await favorite_writes.restore(*key, removed_since=NOW, limits=LIMITS)
+            assert await popular(queries) == [(product.id, 2)]
+        await favorite_writes.add(_favorite(customer, product), limits=LIMITS)
+        assert await popular(queries) == [(product.id, 2)]
 
-    async def test_lose_the_favorites_of_a_customer_who_goes(self, uow: UnitOfWorkFactory) -> None:
+    async def test_lose_the_favorites_of_a_customer_who_goes(
+        self, uow: UnitOfWorkFactory, queries: Queries, favorite_writes: FavoriteWrites
+    ) -> None:
         one, two = make.product(), make.product()
-        customer, *_ = await favored(uow, {one: 1, two: 2})
+        customer, *_ = await favored(uow, favorite_writes, {one: 1, two: 2})
         await do(uow, lambda work: work.customers.remove(customer.id))
-        assert await popular(uow) == [(two.id, 1)]
+        assert await popular(queries) == [(two.id, 1)]
 
-    async def test_are_not_counted_without_a_commit(self, uow: UnitOfWorkFactory) -> None:
+    async def test_do_not_change_without_a_commit(
+        self, uow: UnitOfWorkFactory, queries: Queries, favorite_writes: FavoriteWrites
+    ) -> None:
         product = make.product()
-        customer, *_ = await favored(uow, {product: 1})
-        await see(uow, lambda w: w.favorites.remove(customer.id, product.id, now=NOW))
-        assert await popular(uow) == [(product.id, 1)]
+        customer, *_ = await favored(uow, favorite_writes, {product: 1})
+        await see(uow, lambda work: work.customers.remove(customer.id))
+        assert await popular(queries) == [(product.id, 1)]
 
-    async def test_are_in_the_catalog(self, uow: UnitOfWorkFactory) -> None:
+    async def test_are_in_the_catalog(
+        self, uow: UnitOfWorkFactory, queries: Queries, favorite_writes: FavoriteWrites
+    ) -> None:
         product = make.product()
-        customer, *_ = await favored(uow, {product: 1})
+        customer, *_ = await favored(uow, favorite_writes, {product: 1})
         unknown = make.favorite(customer_id=customer.id, when_favorited=None)
-        await do(uow, lambda work: work.favorites.put(unknown, at_most=PLENTY))
-        assert await popular(uow) == [(product.id, 1)]
+        await add(favorite_writes, unknown)
+        assert await popular(queries) == [(product.id, 1)]
         for number in (1, 2):
             at = NOW + number * SECOND
             await do(
@@ -88,8 +90,10 @@ class TestPopularProducts:
                     product.id, asked_at=at, until=at + HOUR
                 ),
             )
-        assert await popular(uow) == []
+        assert await popular(queries) == []
 
-    async def test_are_counted_right_from_the_beginning(self, uow: UnitOfWorkFactory) -> None:
-        await favored(uow, {make.product(): 2, make.product(): 1})
+    async def test_are_counted_correctly_from_the_beginning(
+        self, uow: UnitOfWorkFactory, favorite_writes: FavoriteWrites
+    ) -> None:
+        await favored(uow, favorite_writes, {make.product(): 2, make.product(): 1})
         assert await do(uow, lambda work: work.popularity.reconcile()) == 0

@@ -1,8 +1,13 @@
 import pytest
 
+from app.domain.queries import Queries
 from app.domain.repository import UnitOfWorkFactory
+from app.domain.throttle import Attempt, ThrottleRule
+from app.domain.writes import FavoriteWrites, SignInWrites
 from tests import make
+from tests.contract.favorites import add, listed, stored_customer, stored_session
 from tests.contract.step import do, see
+from tests.make import MINUTE, NOW
 
 
 class TestUnitOfWork:
@@ -88,19 +93,33 @@ class TestUnitOfWork:
         assert await see(uow, lambda work: work.customers.get(one.id)) is None
         assert await see(uow, lambda work: work.customers.get(other.id)) == other
 
-    async def test_covers_every_repository(self, uow: UnitOfWorkFactory) -> None:
-        customer, key, product = make.customer(), make.api_key(), make.product()
-        session = make.session(customer_id=customer.id)
-        favorite = make.favorite(customer_id=customer.id, product_id=product.id)
+    async def test_covers_every_repository(
+        self,
+        uow: UnitOfWorkFactory,
+        queries: Queries,
+        favorite_writes: FavoriteWrites,
+        sign_in_writes: SignInWrites,
+    ) -> None:
+        customer = await stored_customer(uow)
+        session = await stored_session(sign_in_writes, customer)
+        waits = make.favorite(customer_id=customer.id, when_favorited=None)
+        await add(favorite_writes, waits)
+        new, key, product = make.customer(), make.api_key(), make.product()
+        token, throttle = make.refresh_token(session_id=session.id), make.throttle_key()
+        once = ThrottleRule(limit=1, window=MINUTE)
         async with uow() as work:
-            await work.customers.add(customer)
-            await work.sessions.add(session, make.refresh_token(session_id=session.id))
+            await work.customers.add(new)
+            await work.sessions.save(session.ended(NOW))
+            await work.sessions.add_token(token)
             await work.api_keys.add(key)
-            await work.products.store([product], asked_at=make.NOW)
-            await work.favorites.put(favorite, at_most=make.PLENTY)
+            await work.products.store([product], asked_at=NOW)
+            assert await work.favorites.reject(waits.product_id, now=NOW) == 1
+            await work.throttles.take(throttle, once, now=NOW)
+        assert await queries.find_customer(new.id) is None
+        assert await queries.list_sessions(customer.id, now=NOW) == [session]
+        assert await see(uow, lambda work: work.sessions.lock_family(token.hash)) is None
+        assert await queries.find_api_key(key.id) is None
+        assert await queries.find_product(product.id) is None
+        assert await listed(queries, customer.id) == [waits]
         async with uow() as work:
-            assert await work.customers.get(customer.id) is None
-            assert await work.sessions.get(session.id) is None
-            assert await work.api_keys.get(key.id) is None
-            assert await work.products.get(product.id) is None
-            assert await work.favorites.get(customer.id, product.id) is None
+            assert isinstance(await work.throttles.take(throttle, once, now=NOW), Attempt)

@@ -13,10 +13,10 @@ from app.domain.product import Product, ProductId
 
 class StubCatalog(ProductCatalog):
     """
-    Answers from `products`, and counts how often it was asked: `found` by id, and `listed`.
+    Responds with `products`, and records the calls: `found` has the ids, `listed` the number.
 
-    While `down` every call fails. After `hold()` calls wait until `release()`, and are answered
-    by what is true then; `asked` is set as soon as one came.
+    While `down` is set, every call fails. After `hold()`, calls wait until `release()`, and
+    respond with the products of that moment. `asked` is set by the first call.
     """
 
     def __init__(self, *products: Product, retry_after: timedelta = timedelta(seconds=5)) -> None:
@@ -31,7 +31,7 @@ class StubCatalog(ProductCatalog):
 
     @property
     def calls(self) -> int:
-        """How often the catalog was asked for anything."""
+        """The number of calls."""
         return len(self.found) + self.listed
 
     def put(self, *products: Product) -> None:
@@ -39,15 +39,15 @@ class StubCatalog(ProductCatalog):
         self.products.update({product.id: product for product in products})
 
     def remove(self, product_id: ProductId) -> None:
-        """Drop a product, if it is there."""
+        """Remove a product, if it exists."""
         self.products.pop(product_id, None)
 
     def hold(self) -> None:
-        """Let calls wait from now on."""
+        """Make calls wait from now on."""
         self._open.clear()
 
     def release(self) -> None:
-        """Answer the calls that wait, and wait no more."""
+        """Let waiting and later calls respond."""
         self._open.set()
 
     @override

@@ -1,4 +1,4 @@
-"""Time that passes when a test says so."""
+"""Clocks that tests advance."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -7,7 +7,7 @@ from tests import make
 
 
 class ManualClock:
-    """Shows the same time until it is advanced."""
+    """A clock with a date and a time zone."""
 
     def __init__(self, now: datetime = make.NOW) -> None:
         self.now = now
@@ -16,17 +16,17 @@ class ManualClock:
         return self.now
 
     def advance(self, by: timedelta) -> None:
-        """Let time pass."""
+        """Advance the time."""
         self.now += by
 
     async def sleep(self, seconds: float) -> None:
-        """Let the time pass that somebody would have slept, and others have their turn."""
+        """Advance the time instead of sleeping, and let other tasks run."""
         self.advance(timedelta(seconds=seconds))
         await asyncio.sleep(0)
 
 
 class Seconds:
-    """A clock without a date that is put forward by hand."""
+    """A clock of seconds without a date, such as `time.monotonic`."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -12,10 +12,10 @@ from app.domain.outcome import HashingBusy
 @dataclass(kw_only=True)
 class PlainHasher(PasswordHasher):
     """
-    Writes a password down as it is, for tests that should take no time.
+    Stores passwords in plain text, so that tests take no time.
 
-    Another `scheme` stands for other parameters; `busy` for a queue that is full. While it is
-    `held`, passwords are compared one by one, each when it is let go.
+    Another `scheme` represents other parameters, `busy` a full queue. With the semaphore `held`,
+    each comparison waits until the test releases it.
     """
 
     scheme: str = "plain"

@@ -1,4 +1,4 @@
-"""A hot tier in memory."""
+"""The hot tier in memory."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ HOT_TTL = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Held:
-    """A copy, or without a product the mark that keeps older ones out."""
+    """A copy; without a product, a mark that prevents storing older copies."""
 
     stamp: datetime
     until: datetime
@@ -23,7 +23,7 @@ class _Held:
 
 
 class InMemoryHotProducts(HotProducts):
-    """Shared by whoever has it; while `away` it answers nothing and hears nothing."""
+    """Shared by all readers that have it; while `away` it returns and stores nothing."""
 
     def __init__(self, clock: Clock, *, ttl: timedelta = HOT_TTL) -> None:
         self.away = False
@@ -32,7 +32,7 @@ class InMemoryHotProducts(HotProducts):
         self._held: dict[ProductId, _Held] = {}
 
     def flush(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         self._held.clear()
 
     @override

@@ -1,25 +1,25 @@
-"""The whole service in memory: real use cases and tokens on doubles of everything outside."""
+"""The whole service in memory: real use cases and tokens with doubles of all adapters."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from app.application.assembly import Collaborators, Rules, assemble
-from app.application.use_cases import UseCases
-from app.domain.access import ApiKey, PresentedApiKey, Scope
+from app.application.build import Collaborators, Rules, UseCases
+from app.domain.access import ApiKey, PresentedApiKey, Principal, Scope
 from app.domain.customer import Customer, Role
 from app.domain.throttle import AccessThrottles, ThrottleRule
+from app.domain.writes import FavoriteLimits
 from app.infra.security.api_key import new_api_key
 from app.infra.security.device_token import HmacDeviceTokens
 from app.infra.security.refresh_token import HmacRefreshTokenSource
 from app.infra.security.signing_keys import SigningKeys
 from app.infra.security.token import JwtTokenIssuer
 from tests import make
-from tests.double.additions import UnitAdditions
 from tests.double.catalog import StubCatalog
 from tests.double.clock import ManualClock
+from tests.double.favorite_writes import InMemoryFavoriteWrites
 from tests.double.hasher import PlainHasher
-from tests.double.lookups import UnitLookups
-from tests.double.sign_ins import UnitSignIns
+from tests.double.queries import InMemoryQueries
+from tests.double.sign_in_writes import InMemorySignInWrites
 from tests.double.storage import InMemoryStorage
 from tests.double.tasks import DeferredTasks
 
@@ -35,11 +35,11 @@ THROTTLES = AccessThrottles(
 
 @dataclass(kw_only=True)
 class Service:
-    """The service and the doubles it runs on; `use_cases` is what a caller sees."""
+    """The use cases of the service, and the doubles of their collaborators."""
 
     catalog: StubCatalog = field(default_factory=StubCatalog)
     storage: InMemoryStorage = field(default_factory=InMemoryStorage)
-    lagging: InMemoryStorage | None = None
+    replica: InMemoryStorage | None = None
     clock: ManualClock = field(default_factory=lambda: ManualClock(make.NOW))
     tasks: DeferredTasks = field(default_factory=DeferredTasks)
     hasher: PlainHasher = field(default_factory=PlainHasher)
@@ -57,13 +57,12 @@ class Service:
         self.tokens = JwtTokenIssuer(
             keys=keys, issuer="favorites", audience="favorites", ttl=self.token_ttl
         )
-        self.use_cases = assemble(
+        self.use_cases = UseCases(
             Collaborators(
                 uow=self.storage,
-                lookups=UnitLookups(self.storage),
-                additions=UnitAdditions(self.storage),
-                sign_ins=UnitSignIns(self.storage),
-                lagging=self.lagging,
+                queries=InMemoryQueries(self.storage, replica=self.replica),
+                favorites=InMemoryFavoriteWrites(self.storage),
+                sign_ins=InMemorySignInWrites(self.storage),
                 catalog=self.catalog,
                 hasher=self.hasher,
                 tokens=self.tokens,
@@ -79,8 +78,7 @@ class Service:
                 session=make.SESSION_POLICY,
                 throttles=self.throttles,
                 common_passwords=frozenset({"password1234"}),
-                favorites_max=self.favorites_max,
-                pending_max=self.pending_max,
+                favorite_limits=FavoriteLimits(total=self.favorites_max, pending=self.pending_max),
                 favorite_patience=self.favorite_patience,
                 popular_min_count=self.popular_min_count,
                 development_key=ApiKey(
@@ -92,6 +90,11 @@ class Service:
                 ),
             ),
         )
+
+    async def principal(self, token: str) -> Principal:
+        """Return the caller that an access token identifies."""
+        authenticate = self.use_cases.authenticate
+        return await authenticate.confirm(authenticate.verify(token))
 
     async def customer(self, *, role: Role = Role.CUSTOMER, name: str = "Ana Souza") -> Customer:
         """Store a customer whose password is `PASSWORD`."""

@@ -1,9 +1,9 @@
 """
 Storage in memory: the executable definition of the ports in `app.domain.repository`.
 
-It behaves as PostgreSQL does at the level "read committed": a unit of work sees what others have
-committed and what it changed itself; a write locks its rows until the unit ends; what is not
-committed is lost. The contract suite holds both to the same promises.
+It behaves like PostgreSQL at the isolation level "read committed": a unit of work sees committed
+rows and its own changes; a write locks its rows until the unit ends; what is not committed is
+undone. The contract suite holds both to the same promises.
 """
 
 import asyncio
@@ -14,13 +14,12 @@ from typing import Self
 
 from typing_extensions import override
 
-from app.domain.job import Job
 from app.domain.outcome import StorageUnavailable
+from app.domain.product import ProductId
 from app.domain.repository import UnitOfWork
 from tests.double.storage_api_key import InMemoryApiKeyRepository
 from tests.double.storage_customer import InMemoryCustomerRepository
 from tests.double.storage_favorite import InMemoryFavoriteRepository
-from tests.double.storage_job import InMemoryJobQueue
 from tests.double.storage_popularity import InMemoryPopularityRepository
 from tests.double.storage_product import InMemoryProductRepository
 from tests.double.storage_session import InMemorySessionRepository
@@ -32,7 +31,7 @@ class InMemoryStorage:
     """
     Storage for as long as a test lasts; calling it begins a unit of work.
 
-    Set `available` to False and every unit of work raises `StorageUnavailable`.
+    While `available` is False, every use of it raises `StorageUnavailable`.
     """
 
     def __init__(self) -> None:
@@ -40,16 +39,37 @@ class InMemoryStorage:
         self._tables = Tables()
         self._locks = Locks()
 
-    def __call__(self) -> UnitOfWork:
+    def __call__(self) -> "InMemoryUnitOfWork":
         return InMemoryUnitOfWork(self, self._tables, self._locks)
 
     @property
-    def jobs(self) -> Sequence[Job]:
-        """The jobs that wait, in the order in which they were asked for."""
+    def tables(self) -> Tables:
+        """
+        The committed rows.
+
+        :raises StorageUnavailable: if the storage is not `available`
+        """
+        self.require_available()
+        return self._tables
+
+    def require_available(self) -> None:
+        """
+        Do nothing if the storage is `available`.
+
+        :raises StorageUnavailable: if it is not
+        """
+        if not self.available:
+            raise StorageUnavailable(
+                "The storage is set to be unavailable", retry_after=timedelta(seconds=1)
+            )
+
+    @property
+    def jobs(self) -> Sequence[ProductId]:
+        """The products with a queued job that asks for them, first queued first."""
         return list(self._tables.jobs)
 
-    def take_jobs(self) -> Sequence[Job]:
-        """Take the jobs that wait, as a worker does."""
+    def take_jobs(self) -> Sequence[ProductId]:
+        """Take all jobs off the queue, as a worker does."""
         jobs = self.jobs
         self._tables.jobs.clear()
         return jobs
@@ -71,7 +91,6 @@ class InMemoryUnitOfWork(UnitOfWork):
         self.popularity = InMemoryPopularityRepository(self)
         self.products = InMemoryProductRepository(self)
         self.throttles = InMemoryThrottleRepository(self)
-        self.jobs = InMemoryJobQueue(self)
 
     @override
     async def __aenter__(self) -> Self:
@@ -93,14 +112,11 @@ class InMemoryUnitOfWork(UnitOfWork):
         """
         The tables as this transaction sees them.
 
-        :raises StorageUnavailable: if the storage was told to be
+        :raises StorageUnavailable: if the storage is not `available`
         """
         if self._task is None or self._task is not asyncio.current_task():
             raise RuntimeError("A unit of work belongs to the task that entered it")
-        if not self._storage.available:
-            raise StorageUnavailable(
-                "The storage was told to be unavailable", retry_after=timedelta(seconds=1)
-            )
+        self._storage.require_available()
         return self._tables
 
     async def lock(self, *key: Hashable) -> None:

@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -18,15 +17,6 @@ class InMemoryApiKeyRepository(ApiKeyRepository):
         self._transaction.tables.api_keys[key.id] = key
 
     @override
-    async def get(self, key_id: ApiKeyId) -> ApiKey | None:
-        return self._transaction.tables.api_keys.get(key_id)
-
-    @override
-    async def list_all(self) -> Sequence[ApiKey]:
-        keys = self._transaction.tables.api_keys.values()
-        return sorted(keys, key=lambda key: (key.created_at, key.id))
-
-    @override
     async def revoke(self, key_id: ApiKeyId, *, now: datetime) -> bool:
         key = await self._lock(key_id)
         if key is None or key.revoked_at is not None:
@@ -44,4 +34,4 @@ class InMemoryApiKeyRepository(ApiKeyRepository):
 
     async def _lock(self, key_id: ApiKeyId) -> ApiKey | None:
         await self._transaction.lock("api key", key_id)
-        return await self.get(key_id)
+        return self._transaction.tables.api_keys.get(key_id)

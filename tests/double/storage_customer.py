@@ -2,11 +2,10 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-from app.domain.customer import Customer, CustomerId, CustomerQuery, CustomerSort, fold
+from app.domain.customer import Customer, CustomerId
 from app.domain.outcome import CustomerNotFound, EmailTaken, PreconditionFailed
-from app.domain.page import Page, Position
 from app.domain.repository import CustomerRepository
-from tests.double.storage_table import Transaction, page_of, sortable
+from tests.double.storage_table import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class InMemoryCustomerRepository(CustomerRepository):
     async def save(self, customer: Customer) -> None:
         stored = await self.lock(customer.id)
         if stored is None:
-            raise CustomerNotFound("There is no such customer")
+            raise CustomerNotFound
         if stored.version != customer.version - 1:
             raise PreconditionFailed("The customer has changed since they were read")
         await self._refuse_taken_email(customer)
@@ -30,9 +29,9 @@ class InMemoryCustomerRepository(CustomerRepository):
 
     async def _refuse_taken_email(self, customer: Customer) -> None:
         await self._transaction.lock("email", customer.email.key)
-        owner = await self.find_by_email(customer.email.key)
-        if owner is not None and owner.id != customer.id:
-            raise EmailTaken("The e-mail address belongs to an account already")
+        for other in self._transaction.tables.customers.values():
+            if other.email.key == customer.email.key and other.id != customer.id:
+                raise EmailTaken("The e-mail address belongs to an account already")
 
     @override
     async def get(self, customer_id: CustomerId) -> Customer | None:
@@ -42,23 +41,6 @@ class InMemoryCustomerRepository(CustomerRepository):
     async def lock(self, customer_id: CustomerId) -> Customer | None:
         await self._transaction.lock("customer", customer_id)
         return await self.get(customer_id)
-
-    @override
-    async def find_by_email(self, key: str) -> Customer | None:
-        for customer in self._transaction.tables.customers.values():
-            if customer.email.key == key:
-                return customer
-        return None
-
-    @override
-    async def list_page(self, query: CustomerQuery) -> Page[Customer]:
-        return page_of(
-            (c for c in self._transaction.tables.customers.values() if _matches(c, query)),
-            by=lambda customer: _position(customer, query.sort),
-            descending=query.sort is CustomerSort.NEWEST,
-            limit=query.limit,
-            after=query.after,
-        )
 
     @override
     async def remove(self, customer_id: CustomerId) -> bool:
@@ -79,24 +61,3 @@ class InMemoryCustomerRepository(CustomerRepository):
             for key in [key for key in rows if key[0] == customer_id]:
                 rows.pop(key)
         return True
-
-
-def _matches(customer: Customer, query: CustomerQuery) -> bool:
-    return (
-        (query.email is None or customer.email.key == fold(query.email))
-        and (query.name is None or fold(customer.name).startswith(fold(query.name)))
-        and (query.created_after is None or customer.created_at > query.created_after)
-        and (query.created_before is None or customer.created_at < query.created_before)
-        and (query.role is None or customer.role is query.role)
-    )
-
-
-def _position(customer: Customer, sort: CustomerSort) -> Position:
-    tie = sortable(customer.id)
-    match sort:
-        case CustomerSort.OLDEST | CustomerSort.NEWEST:
-            return (sortable(customer.created_at), tie)
-        case CustomerSort.NAME:
-            return (fold(customer.name), tie)
-        case CustomerSort.EMAIL:
-            return (customer.email.key, tie)

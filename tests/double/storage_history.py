@@ -1,4 +1,4 @@
-"""What became of a list of favorites: the versions in which something happened to each."""
+"""The history of a list of favorites: the versions in which each was last changed."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ CONTENT = "the only number"
 
 
 def content_version(tables: Tables) -> int:
-    """Return how often the look of products has changed."""
+    """Return the version of the content of the catalog."""
     return tables.content.get(CONTENT, 0)
 
 
 def changed_states(tables: Tables, customer_id: CustomerId) -> Collection[ProductId]:
-    """Return the favorites whose products came or went since the list was last told."""
+    """Return the favorites whose products were removed or returned since the last entry."""
     state = tables.lists.get(customer_id)
     if state is None:
         return []
@@ -40,7 +40,7 @@ def _state(tables: Tables, product_id: ProductId) -> int:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What happened after a position, in its order: the last event of each favorite."""
+    """The events after a position, in order: the last one of each favorite."""
 
     version: int
     events: Sequence["Event"]
@@ -51,7 +51,7 @@ class History:
         limit: int,
         items: Mapping[ProductId, FavoriteItem | None],
     ) -> Changes:
-        """Return the first of the events with what the list shows."""
+        """Return the first events with the items of the list."""
         page, walking = self.events[:limit], since.from_beginning
         began = since.began or self.version
         more = len(self.events) > limit
@@ -78,7 +78,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened in a version; `added_in` is None if the favorite was removed."""
+    """A change in a version; `added_in` is None if the favorite was removed."""
 
     changed_in: int
     product_id: ProductId
@@ -86,11 +86,11 @@ class Event:
 
     @property
     def position(self) -> tuple[int, int]:
-        """When it happened."""
+        """The position of this event."""
         return (self.changed_in, self.product_id)
 
     def kind_since(self, since: ChangePosition) -> ChangeKind:
-        """Say what that is to somebody who knows the list up to a position."""
+        """Return the kind of this event for a client that knows the list up to a position."""
         if self.added_in is None:
             return ChangeKind.REMOVED
         added = (self.added_in, self.product_id) > (since.version, since.product_id)
@@ -99,9 +99,9 @@ class Event:
 
 def history_of(tables: Tables, customer_id: CustomerId, since: ChangePosition) -> History:
     """
-    Return what happened to a list since a position.
+    Return the events of a list after a position.
 
-    :raises ChangesForgotten: if that is not remembered any more
+    :raises ChangesForgotten: if they are not complete any more
     """
     state = tables.lists.get(customer_id, ListState())
     begun_at = since.began or since.version

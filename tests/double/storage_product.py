@@ -1,25 +1,21 @@
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from typing_extensions import override
 
-from app.domain.customer import fold
-from app.domain.page import Page, Position
 from app.domain.product import (
     CachedProduct,
     CatalogState,
     PricePoint,
     Product,
     ProductId,
-    ProductQuery,
-    ProductSort,
     RefreshState,
     UnknownProduct,
 )
 from app.domain.repository import ProductRepository
 from tests.double.storage_history import CONTENT, content_version
-from tests.double.storage_table import Transaction, page_of, sortable
+from tests.double.storage_table import Transaction
 
 _ONLY = "the only row"
 
@@ -33,37 +29,16 @@ class InMemoryProductRepository(ProductRepository):
         return self._transaction.tables.products.get(product_id)
 
     @override
-    async def get_many(
-        self, product_ids: Collection[ProductId]
-    ) -> Mapping[ProductId, CachedProduct | UnknownProduct]:
-        products = self._transaction.tables.products
-        return {
-            product_id: products[product_id]
-            for product_id in product_ids
-            if product_id in products
-        }
-
-    @override
-    async def list_page(self, query: ProductQuery) -> Page[CachedProduct]:
-        return page_of(
-            (c for c in self._known() if not c.removed and _matches(c.product, query)),
-            by=lambda cached: _position(cached.product, query.sort),
-            descending=query.sort is ProductSort.DEAREST,
-            limit=query.limit,
-            after=query.after,
-        )
-
-    @override
-    async def claim(
+    async def acquire_lease(
         self, product_ids: Collection[ProductId], *, now: datetime, until: datetime
     ) -> frozenset[ProductId]:
-        claimed = set()
+        acquired = set()
         for product_id in sorted(set(product_ids)):
             row = await self._lock(product_id)
-            if row.refresh.claimable(now):
-                self._set(replace(row, refresh=replace(row.refresh, claimed_until=until)))
-                claimed.add(product_id)
-        return frozenset(claimed)
+            if row.refresh.allowed(now):
+                self._set(replace(row, refresh=replace(row.refresh, leased_until=until)))
+                acquired.add(product_id)
+        return frozenset(acquired)
 
     @override
     async def block(self, product_ids: Collection[ProductId], *, until: datetime) -> None:
@@ -82,7 +57,7 @@ class InMemoryProductRepository(ProductRepository):
                 continue
             stored = CachedProduct(product=product, fetched_at=asked_at)
             if isinstance(before, CachedProduct) and _gone_since(before, asked_at):
-                # Somebody heard later than this answer that it is gone.
+                # A later request was answered that it is gone.
                 stored = replace(
                     stored, missing_since=before.missing_since, removed_at=before.removed_at
                 )
@@ -148,12 +123,12 @@ class InMemoryProductRepository(ProductRepository):
         return self._transaction.tables.catalog.get(_ONLY, CatalogState())
 
     @override
-    async def claim_catalog(self, *, now: datetime, until: datetime) -> bool:
+    async def acquire_catalog_lease(self, *, now: datetime, until: datetime) -> bool:
         state = await self._lock_catalog()
-        if not state.refresh.claimable(now):
+        if not state.refresh.allowed(now):
             return False
         self._transaction.tables.catalog[_ONLY] = replace(
-            state, refresh=replace(state.refresh, claimed_until=until)
+            state, refresh=replace(state.refresh, leased_until=until)
         )
         return True
 
@@ -165,29 +140,13 @@ class InMemoryProductRepository(ProductRepository):
         )
 
     @override
-    async def list_favorited(self, *, fetched_before: datetime, limit: int) -> Sequence[ProductId]:
-        favorited = {product_id for _, product_id in self._transaction.tables.favorites}
-        due = [
-            (cached.fetched_at, cached.product.id)
-            for cached in self._known()
-            if cached.product.id in favorited
-            and cached.fetched_at < fetched_before
-            and not cached.removed
-        ]
-        return [product_id for _, product_id in sorted(due)[:limit]]
-
-    @override
-    async def price_history(self, product_id: ProductId) -> Sequence[PricePoint]:
-        return list(self._transaction.tables.prices.get(product_id, ()))
-
-    @override
     async def purge_unknown(self, *, now: datetime) -> int:
         purged = 0
         for product_id in sorted(self._transaction.tables.products):
             row = await self._lock(product_id)
             if not isinstance(row, UnknownProduct) or row.absent(now):
                 continue
-            if row.refresh.claimable(now):
+            if row.refresh.allowed(now):
                 del self._transaction.tables.products[product_id]
                 purged += 1
         return purged
@@ -224,20 +183,3 @@ def _absent(row: CachedProduct, asked_at: datetime) -> CachedProduct:
     if row.missing_since is None:
         return replace(row, missing_since=asked_at)
     return replace(row, removed_at=asked_at) if row.missing_since < asked_at else row
-
-
-def _matches(product: Product, query: ProductQuery) -> bool:
-    return (query.category is None or product.category == query.category) and (
-        query.q is None or fold(query.q) in fold(product.title)
-    )
-
-
-def _position(product: Product, sort: ProductSort) -> Position:
-    tie = sortable(product.id)
-    match sort:
-        case ProductSort.ID:
-            return (tie,)
-        case ProductSort.CHEAPEST | ProductSort.DEAREST:
-            return (sortable(product.price), tie)
-        case ProductSort.TITLE:
-            return (fold(product.title), tie)

@@ -1,12 +1,9 @@
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from typing_extensions import override
 
-from app.domain.access import CustomerPrincipal
 from app.domain.customer import CustomerId
-from app.domain.outcome import CustomerNotFound
 from app.domain.repository import SessionRepository
 from app.domain.session import (
     RefreshFamily,
@@ -23,14 +20,6 @@ class InMemorySessionRepository(SessionRepository):
     _transaction: Transaction
 
     @override
-    async def add(self, session: Session, token: RefreshToken) -> None:
-        await self._transaction.lock("customer", session.customer_id)
-        if session.customer_id not in self._transaction.tables.customers:
-            raise CustomerNotFound("There is no such customer")
-        self._transaction.tables.sessions[session.id] = session
-        await self.add_token(token)
-
-    @override
     async def get(self, session_id: SessionId) -> Session | None:
         return self._transaction.tables.sessions.get(session_id)
 
@@ -44,24 +33,12 @@ class InMemorySessionRepository(SessionRepository):
         return await self.get(session_id)
 
     @override
-    async def find_principal(
-        self, session_id: SessionId, *, now: datetime
-    ) -> CustomerPrincipal | None:
-        session = await self.get(session_id)
-        if session is None or not session.active(now):
-            return None
-        customer = self._transaction.tables.customers[session.customer_id]
-        return CustomerPrincipal(
-            customer_id=customer.id, session_id=session.id, role=customer.role
-        )
-
-    @override
     async def lock_family(self, token_hash: RefreshTokenHash) -> RefreshFamily | None:
         presented = self._transaction.tables.tokens.get(token_hash)
         if presented is None:
             return None
         session = await self._lock(presented.session_id)
-        # Read again: the holder before us may have used the token, or erased it.
+        # Read again: the previous holder of the lock may have used the token, or erased it.
         tokens = self._transaction.tables.tokens
         presented = tokens.get(token_hash)
         if session is None or presented is None:
@@ -79,27 +56,14 @@ class InMemorySessionRepository(SessionRepository):
             self._transaction.tables.tokens[token.hash] = token
 
     @override
-    async def list_active(self, customer_id: CustomerId, *, now: datetime) -> Sequence[Session]:
-        return [s for s in await self.list_all(customer_id) if s.active(now)]
-
-    @override
-    async def list_all(self, customer_id: CustomerId) -> Sequence[Session]:
-        sessions = self._transaction.tables.sessions.values()
-        return sorted(
-            (s for s in sessions if s.customer_id == customer_id),
-            key=lambda s: (s.last_used_at, s.id),
-            reverse=True,
-        )
-
-    @override
     async def end_all(
         self, customer_id: CustomerId, *, now: datetime, keep: SessionId | None = None
     ) -> int:
-        ended = 0
-        for listed in await self.list_active(customer_id, now=now):
-            session = await self._lock(listed.id)
-            if session is not None and session.active(now) and session.id != keep:
-                self._transaction.tables.sessions[session.id] = session.ended(now)
+        ended, sessions = 0, self._transaction.tables.sessions
+        for session_id in sorted(s.id for s in sessions.values() if s.customer_id == customer_id):
+            session = await self._lock(session_id)
+            if session is not None and session.active(now) and session_id != keep:
+                sessions[session_id] = session.ended(now)
                 ended += 1
         return ended
 

@@ -1,4 +1,4 @@
-"""What the in-memory storage consists of: tables, changes that are not committed, row locks."""
+"""The parts of the in-memory storage: tables, uncommitted changes, row locks."""
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Iterator, MutableMapping
@@ -14,7 +14,6 @@ from typing_extensions import override
 from app.domain.access import ApiKey, ApiKeyId
 from app.domain.customer import Customer, CustomerId
 from app.domain.favorite import Favorite
-from app.domain.job import Job
 from app.domain.page import Page, Position
 from app.domain.product import (
     CachedProduct,
@@ -46,7 +45,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tombstone:
-    """That a favorite was removed, and what it was as long as that is remembered."""
+    """The removal of a favorite, with its content while it is kept."""
 
     changed_in: int
     removed_at: datetime
@@ -55,7 +54,7 @@ class Tombstone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListState:
-    """A customer's list as a whole; removals up to version `forgotten_to` may be forgotten."""
+    """A customer's list as a whole; removals up to version `forgotten_to` may be erased."""
 
     version: int = 0
     forgotten_to: int = 0
@@ -64,10 +63,10 @@ class ListState:
 
 class Changes(MutableMapping[K, V]):
     """
-    A table as one transaction sees it: what others committed, under what it changed itself.
+    A table as one transaction sees it: the committed rows under its own changes.
 
-    Nothing reaches the table before `apply`, and then only the rows that were changed: two
-    transactions that overlap do not undo each other.
+    Nothing reaches the table before `apply`, and then only the changed rows: transactions that
+    overlap do not undo each other's changes.
     """
 
     def __init__(self, table: MutableMapping[K, V]) -> None:
@@ -75,7 +74,7 @@ class Changes(MutableMapping[K, V]):
         self._changed: dict[K, V | _Gone] = {}
 
     def apply(self) -> None:
-        """Bring the changes into the table."""
+        """Write the changes to the table."""
         for key, value in self._changed.items():
             if isinstance(value, _Gone):
                 self._table.pop(key, None)
@@ -112,7 +111,7 @@ class Changes(MutableMapping[K, V]):
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Everything that is stored; a row is an entity, which never changes in place."""
+    """Everything that is stored; a row is an immutable entity."""
 
     customers: MutableMapping[CustomerId, Customer] = field(default_factory=dict)
     sessions: MutableMapping[SessionId, Session] = field(default_factory=dict)
@@ -128,18 +127,19 @@ class Tables:
     )
     prices: MutableMapping[ProductId, tuple[PricePoint, ...]] = field(default_factory=dict)
     catalog: MutableMapping[str, CatalogState] = field(default_factory=dict)
-    # How often the look of products has changed, and at which of these each came or went.
+    # The version of the catalog's content, and the one in which a product was removed or returned.
     content: MutableMapping[str, int] = field(default_factory=dict)
     states: MutableMapping[ProductId, int] = field(default_factory=dict)
     attempts: MutableMapping[ThrottleKey, tuple[datetime, ...]] = field(default_factory=dict)
-    jobs: MutableMapping[Job, None] = field(default_factory=dict)
+    # The products with a queued job that asks for them.
+    jobs: MutableMapping[ProductId, None] = field(default_factory=dict)
 
     def with_changes(self) -> "Tables":
-        """Return these tables as a transaction sees them that begins now."""
+        """Return these tables as a transaction sees them."""
         return Tables(*(Changes(getattr(self, table.name)) for table in fields(self)))
 
     def apply(self) -> None:
-        """Bring all changes of a transaction into the tables it began with."""
+        """Write all changes of a transaction to the tables it began with."""
         for table in fields(self):
             changes = getattr(self, table.name)
             if isinstance(changes, Changes):
@@ -147,7 +147,7 @@ class Tables:
 
 
 class Holder:
-    """A task that holds a row lock, and the end of that."""
+    """A task that holds a row lock, and an event that is set when it is released."""
 
     def __init__(self, task: asyncio.Task[object] | None) -> None:
         self.task = task
@@ -155,7 +155,7 @@ class Holder:
 
 
 class Locks:
-    """Row locks, as PostgreSQL takes them for writes: held until the transaction ends."""
+    """Row locks, held until the transaction ends like those of PostgreSQL."""
 
     def __init__(self) -> None:
         self._holders: dict[Hashable, Holder] = {}
@@ -165,7 +165,7 @@ class Locks:
         """
         Take a lock, or wait for it; `held` are those of this transaction.
 
-        :raises RuntimeError: if that would be to wait for oneself, over others or not
+        :raises RuntimeError: if this task would wait for itself, directly or through others
         """
         if key in held:
             return
@@ -189,7 +189,7 @@ class Locks:
             last = self._waiting.get(last.task)
 
     def release(self, held: dict[Hashable, Holder]) -> None:
-        """Give back all locks of a transaction."""
+        """Release all locks of a transaction."""
         for key, holder in held.items():
             del self._holders[key]
             holder.released.set()
@@ -197,18 +197,18 @@ class Locks:
 
 
 class Transaction(Protocol):
-    """What a repository needs of the unit of work it belongs to."""
+    """The part of a unit of work that its repositories use."""
 
     @property
     def tables(self) -> Tables:
         """The tables as this transaction sees them."""
 
     async def lock(self, *key: Hashable) -> None:
-        """Keep others from writing something until the transaction ends."""
+        """Keep other transactions from writing something until this one ends."""
 
 
 def sortable(value: datetime | Decimal | UUID | int | str) -> str:
-    """Write a value so that texts are ordered as the values are; positions are made of that."""
+    """Format a value so that text compares as the values do; positions consist of such text."""
     match value:
         case datetime():
             return value.astimezone(UTC).isoformat(timespec="microseconds")
@@ -228,7 +228,7 @@ def page_of(
     limit: int,
     after: Position | None,
 ) -> Page[T]:
-    """Sort, and return the page behind a position."""
+    """Sort, and return the page after a position."""
     ordered = sorted(items, key=lambda item: _key(by(item)), reverse=descending)
     if after is not None:
         start = _key(after)

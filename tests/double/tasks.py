@@ -1,4 +1,4 @@
-"""Background work that waits for the test."""
+"""Background tasks that the test runs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 class DeferredTasks(BackgroundTasks):
     """
-    Keeps work that was started until the test runs it.
+    Keeps started work until the test runs it.
 
-    Work that somebody waits for begins at once. With `full` there is no room for any.
+    Work that a caller joins starts at once. With `full`, no work is accepted.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class DeferredTasks(BackgroundTasks):
 
     @property
     def kept(self) -> Sequence[str]:
-        """The keys of the work that waits for the test, in the order in which it was started."""
+        """The keys of the work that has not run yet, in the order in which it was started."""
         return list(self._kept)
 
     @override
@@ -46,7 +46,7 @@ class DeferredTasks(BackgroundTasks):
         return None if task.cancelled() else cast("T", task.result())
 
     async def run(self) -> None:
-        """Run to its end what was kept, and what that started; raise what it raises."""
+        """Run the kept work, including the work that it starts, and raise its exceptions."""
         while self._kept or self._running:
             for key, work in list(self._kept.items()):
                 del self._kept[key]

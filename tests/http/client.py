@@ -1,4 +1,4 @@
-"""The service over HTTP, in this process, on doubles."""
+"""A client of the service on doubles, over HTTP within the process."""
 
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager, nullcontext
@@ -21,7 +21,7 @@ Headers = dict[str, str]
 
 
 def build(service: Service, **options: Any) -> FastAPI:
-    """Build the application on the doubles of a service."""
+    """Build the application with the doubles of a service."""
     return create_api(
         nullcontext(service.use_cases),
         HttpOptions(**{"cursor_keys": [CURSOR_KEY], "cookie_secure": False, **options}),
@@ -36,11 +36,11 @@ async def connect(
     raise_app_exceptions: bool = True,
     draining: bool = False,
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    """Start an application and talk to it; cookies are kept as a browser would."""
+    """Start an application and yield a client, which stores cookies like a browser."""
     async with api.router.lifespan_context(api) as state:
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            # What a server does with what the lifespan yields.
+            # The server copies the state of the lifespan into each request.
             copied: MutableMapping[str, Any] = {**(state or {})}
             if draining:
                 copied["draining"] = True
@@ -56,7 +56,7 @@ async def connect(
 
 
 async def bearer(client: httpx2.AsyncClient, customer: Customer) -> Headers:
-    """Sign a customer in; return the header that shows it, and keep no cookie."""
+    """Sign in a customer, and return the header field with the token, without cookies."""
     response = await client.post(
         "/auth/sign-in", json={"email": customer.email.value, "password": PASSWORD}
     )
@@ -66,7 +66,7 @@ async def bearer(client: httpx2.AsyncClient, customer: Customer) -> Headers:
 
 
 async def api_key(service: Service, *scopes: KeyScope) -> Headers:
-    """Store an API key with these scopes; return the header that shows it."""
+    """Store an API key with these scopes, and return its header field."""
     presented = make.presented_api_key()
     async with service.storage() as work:
         await work.api_keys.add(make.api_key(presented=presented, scopes=scopes))

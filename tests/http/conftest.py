@@ -11,7 +11,7 @@ from tests.http.client import Headers, api_key, build, connect
 
 @pytest.fixture
 def service() -> Service:
-    """The service in memory, with a catalog of three products."""
+    """Return the service in memory, with a catalog of three products."""
     service = Service()
     service.catalog.put(*(make.product(id=make_id) for make_id in (1, 2, 5)))
     return service
@@ -19,12 +19,12 @@ def service() -> Service:
 
 @pytest.fixture
 async def client(service: Service) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of that service."""
+    """Yield a client of that service."""
     async with connect(build(service)) as client:
         yield client
 
 
 @pytest.fixture
 async def key(service: Service) -> Headers:
-    """The header of an API key that may do everything."""
+    """Return the header field of an API key with all scopes."""
     return await api_key(service, *Scope)

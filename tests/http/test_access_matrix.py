@@ -1,7 +1,7 @@
 """
-Who may do what: every operation by everybody who might ask.
+Authorization of every operation for every kind of caller.
 
-An operation without a row fails, so that nobody adds one without deciding this.
+An operation without a row fails: adding one requires a decision about who may call it.
 """
 
 import threading
@@ -24,7 +24,7 @@ ACTORS = ["anonymous", "oneself", "another", "admin", "key with the scope", "key
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What each of the `ACTORS` gets, in their order; no key has a scope for it if None."""
+    """The status for each of the `ACTORS`, in their order; without `scope` not for API keys."""
 
     statuses: tuple[int, int, int, int, int, int]
     scope: Scope | None = None
@@ -52,7 +52,7 @@ FAVORITES_READ, FAVORITES_WRITE = Scope.FAVORITES_READ, Scope.FAVORITES_WRITE
 MATRIX = {
     "sign_up": public(201, NEW),
     "sign_in": public(401, {"email": "nobody@example.com", "password": "a guess"}),
-    # What gives access to this is a refresh token, which nobody here shows.
+    # Needs a refresh token, which no actor has.
     "refresh_session": public(401),
     "exchange_api_key": Row(statuses=(401, 401, 401, 401, 200, 200)),
     "sign_out": Row(statuses=(401, 204, 204, 204, 403, 403)),
@@ -107,9 +107,7 @@ def test_has_a_row_for_every_operation() -> None:
         if "{id}" in path and MATRIX[operation].statuses[ACTORS.index(actor)] < 400
     ],
 )
-async def test_is_not_found_of_a_customer_there_is_not(
-    service: Service, operation: str, actor: str
-) -> None:
+async def test_unknown_customer_is_not_found(service: Service, operation: str, actor: str) -> None:
     row = MATRIX[operation]
     method, path = OPERATIONS[operation]
     async with connect(build(service)) as client:
@@ -146,7 +144,7 @@ async def test_matrix(service: Service, operation: str, actor: str) -> None:
         )
     assert response.status_code == row.statuses[ACTORS.index(actor)], response.text
     assert not [each for each in threading.enumerate() if each.name.startswith("AnyIO")], (
-        "a dependency that is not async takes a thread for every request"
+        "a dependency that is not async uses a thread for every request"
     )
     if response.status_code >= 400:
         assert await untouched(service, ana)
@@ -156,7 +154,7 @@ async def test_matrix(service: Service, operation: str, actor: str) -> None:
 async def credentials(
     client: httpx2.AsyncClient, service: Service, actor: str, row: Row
 ) -> Headers:
-    """Return what somebody other than the customer shows."""
+    """Return the header fields of an actor other than the customer."""
     match actor:
         case "another":
             return await bearer(client, await service.customer(name="Bia Lima"))
@@ -171,7 +169,7 @@ async def credentials(
 
 
 async def untouched(service: Service, customer: Customer) -> bool:
-    """Tell whether a refusal has left the customer and their favorite as they were."""
-    async with service.storage() as work:
-        favorite = await work.favorites.get(customer.id, ProductId(5))
-        return await work.customers.get(customer.id) == customer and favorite is not None
+    """Tell whether a refusal left the customer and their favorite unchanged."""
+    queries = service.use_cases.queries
+    found = await queries.find_favorite(customer.id, ProductId(5))
+    return await queries.find_customer(customer.id) == customer and found.item is not None

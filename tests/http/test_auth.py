@@ -12,7 +12,7 @@ NEW = {"name": "Ana Souza", "email": "Ana@Example.com", "password": "uma senha b
 
 
 def cookies(response: httpx2.Response) -> dict[str, Morsel[str]]:
-    """Return the cookies an answer sets, with their attributes."""
+    """Return the cookies that a response sets, with their attributes."""
     found: dict[str, Morsel[str]] = {}
     for header in response.headers.get_list("set-cookie"):
         found |= SimpleCookie(header)
@@ -24,7 +24,7 @@ def code(response: httpx2.Response) -> tuple[int, str]:
 
 
 class TestSignUp:
-    async def test_answers_with_the_customer(self, client: httpx2.AsyncClient) -> None:
+    async def test_returns_the_customer(self, client: httpx2.AsyncClient) -> None:
         response = await client.post("/auth/sign-up", json=NEW)
         assert response.status_code == 201
         body = response.json()
@@ -40,7 +40,7 @@ class TestSignUp:
         assert response.headers["Cache-Control"] == "no-store"
         assert not cookies(response)
 
-    async def test_is_409_the_second_time(self, client: httpx2.AsyncClient) -> None:
+    async def test_of_a_taken_address_is_409(self, client: httpx2.AsyncClient) -> None:
         await client.post("/auth/sign-up", json=NEW)
         again = await client.post("/auth/sign-up", json={**NEW, "email": "ana@EXAMPLE.com"})
         assert code(again) == (409, "email_taken")
@@ -57,7 +57,7 @@ class TestSignUp:
             ({"role": "admin"}, "validation_failed"),
         ],
     )
-    async def test_is_422_for_what_is_not_acceptable(
+    async def test_with_an_invalid_member_is_422(
         self, client: httpx2.AsyncClient, change: dict[str, str], expected: str
     ) -> None:
         response = await client.post("/auth/sign-up", json={**NEW, **change})
@@ -79,7 +79,7 @@ class TestSignUp:
 
 
 class TestSignIn:
-    async def test_gives_a_token_and_cookies(self, service: Service) -> None:
+    async def test_returns_a_token_and_cookies(self, service: Service) -> None:
         customer = await service.customer()
         async with connect(build(service, cookie_secure=True)) as client:
             response = await client.post(
@@ -100,7 +100,7 @@ class TestSignIn:
             assert cookie["secure"]
             assert cookie["samesite"] == "lax"
 
-    async def test_says_secure_unless_told_otherwise(
+    async def test_sets_insecure_cookies_if_configured(
         self, client: httpx2.AsyncClient, service: Service
     ) -> None:
         customer = await service.customer()
@@ -109,7 +109,7 @@ class TestSignIn:
         )
         assert not cookies(response)["access_token"]["secure"]
 
-    async def test_refuses_unknown_and_wrong_alike(
+    async def test_does_not_distinguish_unknown_addresses_from_wrong_passwords(
         self, client: httpx2.AsyncClient, service: Service
     ) -> None:
         customer = await service.customer()
@@ -124,7 +124,7 @@ class TestSignIn:
             answers.append({**response.json(), "request_id": ""})
         assert answers[0] == answers[1] == answers[2]
 
-    async def test_is_503_when_too_many_wait(
+    async def test_is_503_when_the_hashing_queue_is_full(
         self, client: httpx2.AsyncClient, service: Service
     ) -> None:
         service.hasher.busy = True
@@ -139,7 +139,7 @@ class TestCredentials:
         headers = await bearer(client, await service.customer())
         return headers["Authorization"].removeprefix("Bearer ")
 
-    async def test_come_by_cookie_or_header(
+    async def test_are_accepted_as_cookie_or_header_field(
         self, client: httpx2.AsyncClient, token: str, key: Headers
     ) -> None:
         for headers in (
@@ -152,7 +152,7 @@ class TestCredentials:
             assert (await client.get("/customers/me", headers=headers)).status_code == 200
         assert (await client.get("/customers", headers=key)).status_code == 200
 
-    async def test_are_one_at_a_time(
+    async def test_are_refused_if_several_differ(
         self, client: httpx2.AsyncClient, service: Service, token: str, key: Headers
     ) -> None:
         other = (await bearer(client, await service.customer()))["Authorization"].split(" ")[1]
@@ -167,7 +167,7 @@ class TestCredentials:
             response = await client.get("/customers/me", headers=headers)
             assert code(response) == (401, "invalid_token"), headers
 
-    async def test_in_a_header_go_before_the_cookie(
+    async def test_in_a_header_field_take_precedence_over_the_cookie(
         self, client: httpx2.AsyncClient, service: Service, token: str, key: Headers
     ) -> None:
         other = await service.customer(name="Bia Lima")
@@ -195,7 +195,7 @@ class TestCredentials:
             {API_KEY: "aiq_test_" + "0" * 64},
         ],
     )
-    async def test_of_any_bytes_are_401(
+    async def test_that_are_malformed_are_401(
         self, client: httpx2.AsyncClient, headers: dict[str, str]
     ) -> None:
         response = await client.get("/customers/me", headers=headers)
@@ -207,7 +207,7 @@ class TestCredentials:
         assert code(response) == (401, "missing_credentials")
         assert "error=" not in response.headers["WWW-Authenticate"]
 
-    async def test_are_asked_for_before_anything_else(self, client: httpx2.AsyncClient) -> None:
+    async def test_are_checked_before_anything_else(self, client: httpx2.AsyncClient) -> None:
         assert (await client.get("/customers/nonsense")).status_code == 401
         assert (await client.patch("/customers/me", json={"x": 1})).status_code == 401
 
@@ -232,22 +232,22 @@ class TestRefresh:
             assert signed_in.cookies[name] != before[name]
         assert (await signed_in.get("/customers/me")).status_code == 200
 
-    async def test_takes_the_token_from_the_body(self, signed_in: httpx2.AsyncClient) -> None:
+    async def test_accepts_the_token_in_the_body(self, signed_in: httpx2.AsyncClient) -> None:
         token = signed_in.cookies["refresh_token"]
         signed_in.cookies.clear()
         response = await signed_in.post("/auth/refresh", json={"refresh_token": token})
         assert response.status_code == 200
 
-    async def test_refuses_two_that_differ(self, signed_in: httpx2.AsyncClient) -> None:
+    async def test_refuses_two_different_tokens(self, signed_in: httpx2.AsyncClient) -> None:
         response = await signed_in.post("/auth/refresh", json={"refresh_token": "another"})
         assert code(response) == (401, "invalid_refresh_token")
 
     @pytest.mark.parametrize("token", ["", "x", "é" * 1000])
-    async def test_refuses_what_is_none(self, client: httpx2.AsyncClient, token: str) -> None:
+    async def test_refuses_malformed_tokens(self, client: httpx2.AsyncClient, token: str) -> None:
         response = await client.post("/auth/refresh", json={"refresh_token": token})
         assert code(response) == (401, "invalid_refresh_token")
 
-    async def test_needs_one(self, client: httpx2.AsyncClient) -> None:
+    async def test_needs_a_token(self, client: httpx2.AsyncClient) -> None:
         assert code(await client.post("/auth/refresh")) == (401, "missing_credentials")
 
     async def test_ends_the_session_on_reuse(
@@ -283,13 +283,13 @@ class TestSignOut:
         again = await client.get("/customers/me", headers={"Authorization": f"Bearer {token}"})
         assert code(again) == (401, "invalid_token")
 
-    async def test_is_for_people(self, client: httpx2.AsyncClient, key: Headers) -> None:
+    async def test_is_not_for_api_keys(self, client: httpx2.AsyncClient, key: Headers) -> None:
         response = await client.post("/auth/sign-out", headers=key)
         assert code(response) == (403, "customer_only")
 
 
 class TestToken:
-    async def test_stands_for_the_key(self, client: httpx2.AsyncClient, service: Service) -> None:
+    async def test_represents_the_key(self, client: httpx2.AsyncClient, service: Service) -> None:
         key = await api_key(service, Scope.CUSTOMERS_READ)
         by_header = await client.post("/auth/token", headers=key)
         by_body = await client.post("/auth/token", json={"api_key": key[API_KEY]})

@@ -38,7 +38,7 @@ def address(peer: str | None, *forwarded: str) -> str:
         ("testclient", ["198.51.100.7"], "unknown"),
     ],
 )
-def test_is_the_first_that_no_trusted_proxy_has(
+def test_is_the_last_address_that_is_not_a_trusted_proxy(
     peer: str | None, forwarded: list[str], expected: str
 ) -> None:
     assert address(peer, *forwarded) == expected

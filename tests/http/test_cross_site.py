@@ -1,4 +1,4 @@
-"""Section 8 of the design: requests that other sites begin."""
+"""Requests that pages of other sites initiate."""
 
 from itertools import product
 
@@ -27,7 +27,7 @@ UNSAFE = [
 
 
 def refused(site: str | None, origin: str | None) -> bool:
-    """The rule, said once more."""
+    """Tell whether the rule refuses a request; a second implementation."""
     if site in ("cross-site", "same-site", "Cross-Site"):
         return True
     if site in ("same-origin", "none"):
@@ -55,7 +55,7 @@ PREFLIGHT = {"Access-Control-Request-Method": "PUT"}
 
 
 class TestCors:
-    async def test_lets_the_allowed_origin_ask(self, service: Service) -> None:
+    async def test_allows_the_configured_origin(self, service: Service) -> None:
         async with connect(build(service, allowed_origins=frozenset({ALLOWED}))) as client:
             preflight = await client.options(
                 "/customers/me", headers={"Origin": ALLOWED, **PREFLIGHT}
@@ -69,7 +69,7 @@ class TestCors:
     @pytest.mark.parametrize(
         "origin", [FOREIGN, "null", "https://shop.test.evil.test", "http://shop.test"]
     )
-    async def test_lets_no_other_ask(self, service: Service, origin: str) -> None:
+    async def test_refuses_other_origins(self, service: Service, origin: str) -> None:
         async with connect(build(service, allowed_origins=frozenset({ALLOWED}))) as client:
             preflight = await client.options(
                 "/customers/me", headers={"Origin": origin, **PREFLIGHT}
@@ -79,6 +79,6 @@ class TestCors:
         assert preflight.headers["content-type"] == "application/problem+json"
         assert "Access-Control-Allow-Origin" not in answer.headers
 
-    async def test_is_off_without_a_list(self, client: httpx2.AsyncClient) -> None:
+    async def test_is_off_without_configured_origins(self, client: httpx2.AsyncClient) -> None:
         answer = await client.get("/products", headers={"Origin": ALLOWED})
         assert not [name for name in answer.headers if name.startswith("access-control")]

@@ -69,7 +69,7 @@ class TestList:
             "name=" + "x" * 101,
         ],
     )
-    async def test_refuses_filters_that_mean_nothing(
+    async def test_refuses_invalid_filters(
         self, client: httpx2.AsyncClient, key: Headers, query: str
     ) -> None:
         response = await client.get(f"/customers?{query}", headers=key)
@@ -89,7 +89,7 @@ class TestCreate:
 
 
 class TestOne:
-    async def test_is_oneself_and_nobody_else(
+    async def test_is_limited_to_oneself_for_customers(
         self, client: httpx2.AsyncClient, ana: Customer, bia: Customer, as_ana: Headers
     ) -> None:
         for path in ("/customers/me", f"/customers/{ana.id}", f"/customers/{str(ana.id).upper()}"):
@@ -100,7 +100,7 @@ class TestOne:
         assert code(others) == code(unknown) == (404, "customer_not_found")
         assert others.json()["detail"] == unknown.json()["detail"]
 
-    async def test_is_anybody_for_administrators(
+    async def test_is_any_customer_for_administrators(
         self, client: httpx2.AsyncClient, ana: Customer, as_admin: Headers
     ) -> None:
         path = f"/customers/{ana.id}"
@@ -110,7 +110,7 @@ class TestOne:
         assert (await client.delete(path, headers=as_admin)).status_code == 204
         assert code(await client.get(path, headers=as_admin)) == (404, "customer_not_found")
 
-    async def test_is_what_the_scope_says_for_keys(
+    async def test_is_limited_to_the_scopes_of_keys(
         self, client: httpx2.AsyncClient, service: Service, ana: Customer
     ) -> None:
         reader = await api_key(service, Scope.CUSTOMERS_READ)
@@ -147,7 +147,7 @@ class TestOne:
 
 
 class TestChange:
-    async def test_leaves_what_is_not_given(
+    async def test_keeps_absent_members(
         self, client: httpx2.AsyncClient, ana: Customer, as_ana: Headers
     ) -> None:
         response = await client.patch("/customers/me", headers=as_ana, json={"name": " Lia "})
@@ -168,7 +168,7 @@ class TestChange:
             ({"email": "x@y"}, "invalid_email"),
         ],
     )
-    async def test_refuses_what_is_not_acceptable(
+    async def test_refuses_invalid_members(
         self, client: httpx2.AsyncClient, as_ana: Headers, body: dict[str, str], expected: str
     ) -> None:
         response = await client.patch("/customers/me", headers=as_ana, json=body)
@@ -183,7 +183,7 @@ class TestChange:
 
 
 class TestVersions:
-    async def test_spare_an_answer_that_is_known(
+    async def test_of_a_known_response_are_304(
         self, client: httpx2.AsyncClient, as_ana: Headers
     ) -> None:
         first = await client.get("/customers/me", headers=as_ana)
@@ -198,16 +198,14 @@ class TestVersions:
             headers = {**as_ana, "If-None-Match": unknown}
             assert (await client.get("/customers/me", headers=headers)).status_code == 200
 
-    async def test_of_two_customers_are_never_the_same(
+    async def test_of_two_customers_differ(
         self, client: httpx2.AsyncClient, as_ana: Headers, bia: Customer
     ) -> None:
         one = await client.get("/customers/me", headers=as_ana)
         other = await client.get("/customers/me", headers=await bearer(client, bia))
         assert one.headers["ETag"] != other.headers["ETag"]
 
-    async def test_guard_against_changes_in_between(
-        self, client: httpx2.AsyncClient, as_ana: Headers
-    ) -> None:
+    async def test_prevent_lost_updates(self, client: httpx2.AsyncClient, as_ana: Headers) -> None:
         etag = (await client.get("/customers/me", headers=as_ana)).headers["ETag"]
         headers = {**as_ana, "If-Match": etag}
         first = await client.patch("/customers/me", headers=headers, json={"name": "Lia"})
@@ -219,7 +217,7 @@ class TestVersions:
         assert third.status_code == 200
 
     @pytest.mark.parametrize("tag", ['"x"', "garbage", 'W/"x"', '"' + "9" * 5000 + '"', "\x1b"])
-    async def test_that_nobody_gave_out_match_nothing(
+    async def test_that_were_never_issued_do_not_match(
         self, client: httpx2.AsyncClient, as_ana: Headers, tag: str
     ) -> None:
         headers = {**as_ana, "If-Match": tag}
@@ -247,7 +245,7 @@ class TestPassword:
         response = await client.put(self.BODY_OF, headers=as_ana, json=body)
         assert code(response) == (403, "wrong_password")
 
-    async def test_names_the_member_that_is_too_weak(
+    async def test_names_the_member_of_a_weak_password(
         self, client: httpx2.AsyncClient, as_ana: Headers
     ) -> None:
         body = {"current_password": PASSWORD, "new_password": "short"}
@@ -255,7 +253,7 @@ class TestPassword:
         assert code(response) == (422, "weak_password")
         assert response.json()["errors"][0]["pointer"] == "/new_password"
 
-    async def test_is_nobody_else_s(
+    async def test_can_only_be_changed_by_its_owner(
         self, client: httpx2.AsyncClient, ana: Customer, as_admin: Headers, key: Headers
     ) -> None:
         body = {"current_password": PASSWORD, "new_password": "uma senha bem longa"}
@@ -300,7 +298,7 @@ class TestSessions:
 
 
 class TestExport:
-    async def test_holds_everything(
+    async def test_contains_everything(
         self, client: httpx2.AsyncClient, ana: Customer, as_ana: Headers
     ) -> None:
         await client.put("/customers/me/favorites/5", headers=as_ana)

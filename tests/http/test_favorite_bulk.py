@@ -29,7 +29,7 @@ async def me(client: httpx2.AsyncClient, ana: Customer) -> Headers:
 
 
 class TestBatch:
-    async def test_tells_for_each_in_the_order_asked(
+    async def test_returns_results_in_the_order_of_the_request(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:
         for product_id in (1, 5):
@@ -51,7 +51,7 @@ class TestBatch:
         hearts = await client.get(f"{LIST}/contains?product_ids=1,2,5,99", headers=me)
         assert hearts.json()["items"] == {"1": True, "2": True, "5": False, "99": False}
 
-    async def test_waits_while_the_catalog_is_down(
+    async def test_is_pending_while_the_catalog_is_down(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:
         service.catalog.down = True
@@ -59,7 +59,7 @@ class TestBatch:
         items = (await client.post(BATCH, headers=me, json=body)).json()["items"]
         assert [each["result"] for each in items] == [*["pending"] * 3, "too_many_pending"]
 
-    async def test_ends_where_the_list_is_full(
+    async def test_stops_adding_when_the_list_is_full(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:
         numbers = range(1, service.favorites_max + 1)
@@ -93,14 +93,14 @@ class TestBatch:
             ({"add": [1], "replace": [2]}, "/replace"),
         ],
     )
-    async def test_refuses_what_it_cannot_mean(
+    async def test_refuses_invalid_bodies(
         self, client: httpx2.AsyncClient, me: Headers, body: dict[str, Any], at: str
     ) -> None:
         response = await client.post(BATCH, headers=me, json=body)
         assert code(response) == (422, "validation_failed")
         assert [each["pointer"] for each in response.json()["errors"]] == [at]
 
-    async def test_takes_a_hundred(
+    async def test_accepts_a_hundred_products(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:
         service.catalog.put(*(make.product(id=number) for number in range(1, 51)))
@@ -132,7 +132,7 @@ class TestRestore:
             restored["product"]["stale"] = before["product"]["stale"]
             assert restored == before
 
-    async def test_is_404_when_it_was_too_long_ago_or_never(
+    async def test_is_404_after_the_window_or_without_a_removal(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:
         await client.put(f"{LIST}/5", headers=me)
@@ -144,7 +144,7 @@ class TestRestore:
 
 
 class TestChanges:
-    async def test_begin_with_the_whole_list(
+    async def test_start_with_the_whole_list(
         self, client: httpx2.AsyncClient, me: Headers
     ) -> None:
         empty = (await client.get(CHANGES, headers=me)).json()
@@ -161,7 +161,7 @@ class TestChanges:
             listed = (await client.get(LIST, headers=me)).json()["items"]
             assert [item["favorite"]] == listed
 
-    async def test_go_on_from_the_cursor(
+    async def test_continue_from_the_cursor(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:
         await client.put(f"{LIST}/1", headers=me)
@@ -183,7 +183,7 @@ class TestChanges:
         assert second["favorite"]["status"] == "available"
 
     @pytest.mark.parametrize("from_beginning", [True, False])
-    async def test_come_in_steps(
+    async def test_are_paged(
         self, client: httpx2.AsyncClient, me: Headers, *, from_beginning: bool
     ) -> None:
         await client.put(f"{LIST}/5", headers=me)
@@ -224,7 +224,7 @@ class TestChanges:
         response = await client.get(by_id, headers=key, params={"since": cursor})
         assert response.status_code == 200
 
-    async def test_that_are_forgotten_lead_to_the_beginning(
+    async def test_that_are_forgotten_are_410_with_a_new_start(
         self, client: httpx2.AsyncClient, service: Service, ana: Customer, me: Headers
     ) -> None:
         await client.put(f"{LIST}/1", headers=me)

@@ -1,4 +1,4 @@
-"""Favorites as files: out as CSV, in as CSV or JSON."""
+"""The export of favorites as CSV, and the import of CSV and JSON."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.customer import Customer
 from app.infra.http.router import favorite_csv
-from app.infra.http.router.favorite_csv import neutralized
+from app.infra.http.router.favorite_csv import neutralize
 from tests import make
 from tests.double.service import Service
 from tests.http.client import Headers, bearer
@@ -39,7 +39,7 @@ async def send(client: httpx2.AsyncClient, me: Headers, body: bytes | str) -> ht
 
 
 class TestExport:
-    async def test_is_a_file_of_lines(
+    async def test_is_a_csv_file(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:
         title = 'Mochila, "grande"\r\nà prova d\'água'
@@ -69,7 +69,7 @@ class TestExport:
         }
 
     @pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"])
-    async def test_holds_no_formula(
+    async def test_neutralizes_formulas(
         self, client: httpx2.AsyncClient, service: Service, me: Headers, begin: str
     ) -> None:
         formula = f'{begin}HYPERLINK("https://evil.test";"x")'
@@ -80,9 +80,9 @@ class TestExport:
         for column in ("title", "category", "image"):
             assert row[column] == f"'{formula}"
 
-    def test_leaves_other_text_alone(self) -> None:
-        assert neutralized("A=B") == "A=B"
-        assert neutralized("") == ""
+    def test_keeps_other_text(self) -> None:
+        assert neutralize("A=B") == "A=B"
+        assert neutralize("") == ""
 
     async def test_is_read_page_by_page(
         self,
@@ -135,7 +135,7 @@ class TestImport:
                     "product_id": 1,
                     "error": {
                         "code": "duplicate",
-                        "detail": "Line 2 names this product already.",
+                        "detail": "Line 2 already contains this product.",
                     },
                 },
                 {"line": 7, "error": wrong},
@@ -144,7 +144,7 @@ class TestImport:
                     "line": 11,
                     "error": {
                         "code": "cells",
-                        "detail": "The line has not as many cells as the header.",
+                        "detail": "The number of cells differs from the header.",
                     },
                 },
             ],
@@ -162,7 +162,7 @@ class TestImport:
         }
         assert len((await client.get(LIST, headers=me)).json()["items"]) == 3
 
-    async def test_takes_an_export_as_it_is(
+    async def test_accepts_an_export(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:
         service.catalog.put(make.product(id=7, title='=1+"\n",'), make.product(id=8))
@@ -173,7 +173,7 @@ class TestImport:
         summary = (await send(client, bia, file)).json()["summary"]
         assert (summary["lines"], summary["added"]) == (2, 2)
 
-    async def test_takes_json(self, client: httpx2.AsyncClient, me: Headers) -> None:
+    async def test_accepts_json(self, client: httpx2.AsyncClient, me: Headers) -> None:
         entries: list[Any] = [5, "5", 0, True, 1.0, None, [1], 5]
         response = await client.post(IMPORT, headers=me, json={"product_ids": entries})
         items = response.json()["items"]
@@ -182,7 +182,7 @@ class TestImport:
         codes = [each["error"]["code"] for each in items[1:]]
         assert codes == [*["product_id"] * 6, "duplicate"]
 
-    async def test_only_tells_what_would_be(
+    async def test_changes_nothing_in_a_dry_run(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:
         body = {"product_ids": [1, 99]}
@@ -196,7 +196,7 @@ class TestImport:
             response = await client.post(f"{IMPORT}?dry_run={flag}", headers=me, json=body)
             assert code(response) == (422, "validation_failed")
 
-    async def test_tells_beforehand_where_the_list_is_full(
+    async def test_applies_the_total_limit_in_a_dry_run(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:
         most = service.favorites_max
@@ -209,7 +209,7 @@ class TestImport:
         assert dry.json()["items"] == wet.json()["items"]
         assert wet.json()["summary"]["favorites_full"] == most - 1
 
-    async def test_tells_beforehand_what_would_have_to_wait(
+    async def test_applies_the_limit_of_pending_favorites_in_a_dry_run(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:
         service.catalog.down = True
@@ -220,7 +220,7 @@ class TestImport:
         assert wet.json()["summary"]["pending"] == service.pending_max
         assert len(service.catalog.found) + service.catalog.listed == 1
 
-    async def test_asks_the_catalog_once(
+    async def test_calls_the_catalog_once(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:
         service.catalog.put(*(make.product(id=number) for number in range(1, 201)))
@@ -240,14 +240,16 @@ class TestImport:
         assert service.catalog.calls == 1
 
     @pytest.mark.parametrize("newline", ["\r\n", "\n", "\r"])
-    async def test_knows_every_end_of_a_line(
+    async def test_accepts_every_line_ending(
         self, client: httpx2.AsyncClient, me: Headers, newline: str
     ) -> None:
         body = newline.join(["\ufefftitle, product_id ", '"a', 'b",1', "c,5", ""])
         items = (await send(client, me, body)).json()["items"]
         assert [(each["line"], each["product_id"]) for each in items] == [(2, 1), (4, 5)]
 
-    async def test_passes_over_wrong_quotes(self, client: httpx2.AsyncClient, me: Headers) -> None:
+    async def test_skips_lines_with_invalid_quotes(
+        self, client: httpx2.AsyncClient, me: Headers
+    ) -> None:
         items = (await send(client, me, 'product_id\n"1"x\n5\n"2\n1')).json()["items"]
         assert [(each["line"], each.get("result")) for each in items] == [
             (2, None),
@@ -272,12 +274,12 @@ class TestImport:
             (b"product_id\n" + b"1\n" * 33_000, (413, "body_too_large")),
         ],
     )
-    async def test_refuses_what_is_no_such_file(
+    async def test_refuses_invalid_files(
         self, client: httpx2.AsyncClient, me: Headers, body: bytes, problem: tuple[int, str]
     ) -> None:
         assert code(await send(client, me, body)) == problem
 
-    async def test_takes_a_thousand_lines(self, client: httpx2.AsyncClient, me: Headers) -> None:
+    async def test_accepts_a_thousand_lines(self, client: httpx2.AsyncClient, me: Headers) -> None:
         response = await send(client, me, b"product_id\n" + b"1\n" * 1000)
         assert response.json()["summary"]["lines"] == 1000
         header_only = await send(client, me, b"product_id\n")
@@ -298,7 +300,7 @@ class TestImport:
             (b"{}", (422, "validation_failed")),
         ],
     )
-    async def test_refuses_other_json(
+    async def test_refuses_invalid_json(
         self, client: httpx2.AsyncClient, me: Headers, body: bytes, problem: tuple[int, str]
     ) -> None:
         headers = {**me, "Content-Type": "application/json"}
@@ -308,14 +310,14 @@ class TestImport:
     @pytest.mark.parametrize(
         "declared", ["", "text/plain", "text/csv; charset=iso-8859-1", "multipart/form-data"]
     )
-    async def test_refuses_other_types(
+    async def test_refuses_other_media_types(
         self, client: httpx2.AsyncClient, me: Headers, declared: str
     ) -> None:
         headers = {**me, "Content-Type": declared}
         response = await client.post(IMPORT, headers=headers, content=b"product_id\n5")
         assert code(response) == (415, "unsupported_media_type")
 
-    async def test_takes_what_else_a_type_may_say(
+    async def test_accepts_parameters_of_the_media_type(
         self, client: httpx2.AsyncClient, me: Headers
     ) -> None:
         headers = {**me, "Content-Type": 'Text/CSV; charset="UTF-8"; header=present'}

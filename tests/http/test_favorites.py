@@ -27,7 +27,7 @@ async def me(client: httpx2.AsyncClient, ana: Customer) -> Headers:
 
 
 class TestFavorite:
-    async def test_looks_as_the_contract_says(
+    async def test_has_the_documented_members(
         self, client: httpx2.AsyncClient, service: Service, ana: Customer, me: Headers
     ) -> None:
         product = make.product(id=7, title="Backpack", price="699.00", rating=None)
@@ -59,7 +59,7 @@ class TestFavorite:
             "price_change": "0.00",
         }
 
-    async def test_shows_what_has_changed_since(
+    async def test_shows_changes_of_the_product(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:
         service.catalog.put(make.product(id=7, price="699.00"))
@@ -78,7 +78,7 @@ class TestFavorite:
         assert fresh["price_change"] == "-4.00"
 
     @pytest.mark.parametrize(("first", "second"), [("PUT", "POST"), ("POST", "PUT")])
-    async def test_is_the_same_the_second_time(
+    async def test_is_idempotent(
         self, client: httpx2.AsyncClient, me: Headers, first: str, second: str
     ) -> None:
         new = await client.request(first, f"{PATH}/5", headers=me)
@@ -93,7 +93,7 @@ class TestFavorite:
         assert code(response) == (404, "product_not_found")
         assert code(await client.get(f"{PATH}/99", headers=me)) == (404, "favorite_not_found")
 
-    async def test_waits_while_the_catalog_is_down(
+    async def test_is_pending_while_the_catalog_is_down(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:
         service.catalog.down = True
@@ -108,9 +108,7 @@ class TestFavorite:
         full = await client.put(f"{PATH}/6", headers=me)
         assert code(full) == (409, "too_many_pending")
 
-    async def test_is_removed_whether_it_is_there_or_not(
-        self, client: httpx2.AsyncClient, me: Headers
-    ) -> None:
+    async def test_is_removed_idempotently(self, client: httpx2.AsyncClient, me: Headers) -> None:
         await client.put(f"{PATH}/5", headers=me)
         for _ in range(2):
             assert (await client.delete(f"{PATH}/5", headers=me)).status_code == 204
@@ -134,14 +132,14 @@ class TestList:
         assert [each["product_id"] for each in last["items"]] == [1]
         assert "next" not in last
 
-    async def test_works_while_the_catalog_does_not(
+    async def test_is_available_while_the_catalog_is_down(
         self, client: httpx2.AsyncClient, service: Service, ana: Customer, me: Headers
     ) -> None:
         await client.put(f"{PATH}/5", headers=me)
         service.clock.advance(2 * make.DAY)
         service.catalog.down = True
         calls = service.catalog.calls
-        # The access token has expired by now.
+        # The access token has expired.
         me = await bearer(client, ana)
         [item] = (await client.get(PATH, headers=me)).json()["items"]
         assert (item["status"], item["product"]["stale"]) == ("available", True)
@@ -156,7 +154,9 @@ class TestList:
 
 
 class TestContains:
-    async def test_tells_for_each(self, client: httpx2.AsyncClient, me: Headers) -> None:
+    async def test_returns_a_result_for_each_product(
+        self, client: httpx2.AsyncClient, me: Headers
+    ) -> None:
         await client.put(f"{PATH}/5", headers=me)
         response = await client.get(f"{PATH}/contains?product_ids=5,1,5", headers=me)
         assert response.json() == {"items": {"5": True, "1": False}}
@@ -164,21 +164,23 @@ class TestContains:
     @pytest.mark.parametrize(
         "ids", ["", ",", "1,", "1,,2", "1, 2", "01", "1.0", "x", "2147483648", "1," * 100 + "1"]
     )
-    async def test_refuses_what_is_no_list_of_ids(
+    async def test_refuses_invalid_lists_of_ids(
         self, client: httpx2.AsyncClient, me: Headers, ids: str
     ) -> None:
         response = await client.get(f"{PATH}/contains", params={"product_ids": ids}, headers=me)
         assert code(response) == (422, "validation_failed")
         assert response.json()["errors"][0]["pointer"] == "/query/product_ids"
 
-    async def test_takes_a_hundred(self, client: httpx2.AsyncClient, me: Headers) -> None:
+    async def test_accepts_a_hundred_products(
+        self, client: httpx2.AsyncClient, me: Headers
+    ) -> None:
         ids = ",".join(str(number) for number in range(1, 101))
         response = await client.get(f"{PATH}/contains?product_ids={ids}", headers=me)
         assert len(response.json()["items"]) == 100
 
 
 class TestProfile:
-    async def test_leads_on_in_the_list(
+    async def test_links_to_the_next_page_of_favorites(
         self, client: httpx2.AsyncClient, service: Service, ana: Customer, me: Headers
     ) -> None:
         for product_id in (1, 5, 2):

@@ -15,7 +15,7 @@ Log = list[MutableMapping[str, Any]]
 
 
 def access(logs: Log) -> MutableMapping[str, Any]:
-    """Return the one line about a request."""
+    """Return the access log line of the only request."""
     [line] = [each for each in logs if each["event"] == "http_request"]
     return line
 
@@ -67,7 +67,7 @@ class TestAccessLog:
         assert access(logs)["key_id"] in key["x-aiqfome-api-key"]
         assert key["x-aiqfome-api-key"] not in str(logs)
 
-    async def test_holds_no_secret(self, client: httpx2.AsyncClient, service: Service) -> None:
+    async def test_contains_no_secrets(self, client: httpx2.AsyncClient, service: Service) -> None:
         customer = await service.customer()
         body = {"email": customer.email.value, "password": PASSWORD}
         with capture_logs() as logs:
@@ -95,7 +95,7 @@ class TestErrors:
 
 
 class TestAdminActions:
-    async def test_on_others_leave_a_line(
+    async def test_on_other_customers_are_logged(
         self, client: httpx2.AsyncClient, service: Service
     ) -> None:
         admin, customer = await service.customer(role=Role.ADMIN), await service.customer()

@@ -1,4 +1,4 @@
-"""The OpenAPI document, and what it is good for: finding every operation."""
+"""The OpenAPI document, and tests of every operation that it lists."""
 
 from datetime import timedelta
 from typing import Any
@@ -24,7 +24,7 @@ PUBLIC = {
     "live",
     "ready",
 }
-# Those take other credentials than the rest, and are 401 without them.
+# These accept other credentials than the rest, and are 401 without them.
 OWN_CREDENTIALS = {"refresh_session", "exchange_api_key"}
 SAMPLES = {
     "{id}": "00000000-0000-4000-8000-000000000001",
@@ -44,13 +44,13 @@ def filled(path: str) -> str:
 
 
 class TestEveryOperation:
-    def test_is_there(self) -> None:
+    def test_is_documented_once(self) -> None:
         assert len(OPERATIONS) >= 33
         assert len(set(IDS)) == len(IDS)
         assert set(IDS) >= PUBLIC | {"favorite_product", "list_favorites"}
 
     @pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS, ids=IDS)
-    async def test_is_closed_unless_it_is_listed(
+    async def test_needs_credentials_unless_it_is_public(
         self, client: httpx2.AsyncClient, method: str, path: str, operation: dict[str, Any]
     ) -> None:
         response = await client.request(method, filled(path))
@@ -62,7 +62,7 @@ class TestEveryOperation:
             assert response.json()["code"] == "missing_credentials"
 
     @pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS, ids=IDS)
-    def test_is_explained(self, method: str, path: str, operation: dict[str, Any]) -> None:
+    def test_has_a_description(self, method: str, path: str, operation: dict[str, Any]) -> None:
         assert operation["summary"]
         assert operation["description"]
         assert operation["tags"]
@@ -84,7 +84,7 @@ class TestEveryOperation:
 
 
 class TestSecuritySchemes:
-    def test_name_the_header_of_this_installation(self) -> None:
+    def test_name_the_configured_header(self) -> None:
         document = build(Service(), api_key_header="x-key").openapi()
         schemes = document["components"]["securitySchemes"]
         assert schemes["apiKey"] == {"type": "apiKey", "in": "header", "name": "x-key"}
@@ -92,7 +92,7 @@ class TestSecuritySchemes:
 
 
 class TestHealth:
-    async def test_is_ready_when_told_so(self, service: Service) -> None:
+    async def test_is_ready_if_its_check_passes(self, service: Service) -> None:
         async def ready() -> None:
             raise StorageUnavailable("Gone", retry_after=timedelta(seconds=2))
 

@@ -16,12 +16,12 @@ OLD, NEW = b"o" * 32, b"n" * 32
 
 class TestCursorCodec:
     @given(positions, st.text(st.characters(codec="utf-8")))
-    def test_leads_back(self, position: tuple[str | None, ...], context: str) -> None:
+    def test_decodes_what_it_encoded(self, position: tuple[str | None, ...], context: str) -> None:
         codec = CursorCodec([NEW])
         assert codec.decode(codec.encode(position, context=context), context=context) == position
 
     @given(positions, st.data())
-    def test_refuses_what_was_changed(
+    def test_refuses_modified_cursors(
         self, position: tuple[str | None, ...], data: st.DataObject
     ) -> None:
         codec = CursorCodec([NEW])
@@ -34,17 +34,17 @@ class TestCursorCodec:
                 codec.decode(changed, context="list")
 
     @given(st.text() | st.binary().map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
-    def test_refuses_what_was_made_up(self, cursor: str) -> None:
+    def test_refuses_arbitrary_text(self, cursor: str) -> None:
         with pytest.raises(InvalidCursor):
             CursorCodec([NEW]).decode(cursor, context="list")
 
     @given(positions)
-    def test_refuses_what_belongs_elsewhere(self, position: tuple[str | None, ...]) -> None:
+    def test_refuses_cursors_of_another_context(self, position: tuple[str | None, ...]) -> None:
         codec = CursorCodec([NEW])
         with pytest.raises(InvalidCursor):
             codec.decode(codec.encode(position, context="one"), context="another")
 
-    def test_accepts_the_key_before(self) -> None:
+    def test_accepts_previous_keys(self) -> None:
         cursor = CursorCodec([OLD]).encode(("a",), context="list")
         assert CursorCodec([NEW, OLD]).decode(cursor, context="list") == ("a",)
         with pytest.raises(InvalidCursor):
@@ -56,7 +56,7 @@ class TestPages:
     async def names(self, service: Service) -> list[str]:
         return [(await service.customer(name=f"Ana {number:02}")).name for number in range(7)]
 
-    async def test_follow_each_other(
+    async def test_are_linked(
         self, client: httpx2.AsyncClient, key: dict[str, str], names: list[str]
     ) -> None:
         seen, url = [], "/customers?sort=name&limit=3&name=ana+0"
@@ -85,7 +85,7 @@ class TestPages:
     async def test_belong_to_one_customer(
         self, client: httpx2.AsyncClient, service: Service
     ) -> None:
-        """`me` is somebody else for everybody."""
+        """The path `me` is the same for all customers."""
         ana, bia = await service.customer(), await service.customer()
         path = "/customers/me/favorites"
         as_ana, as_bia = await bearer(client, ana), await bearer(client, bia)
@@ -103,7 +103,7 @@ class TestPages:
                 assert (response.status_code, response.json()["code"]) == (400, "invalid_cursor")
 
     @pytest.mark.parametrize("cursor", ["", "x", "é", "A" * 5000, "'; drop table"])
-    async def test_refuse_what_is_no_cursor(self, client: httpx2.AsyncClient, cursor: str) -> None:
+    async def test_refuse_invalid_cursors(self, client: httpx2.AsyncClient, cursor: str) -> None:
         response = await client.get("/products", params={"cursor": cursor})
         assert (response.status_code, response.json()["code"]) == (400, "invalid_cursor")
 

@@ -25,7 +25,7 @@ SCOPE = {"type": "http", "path": "/somewhere", "state": {"request_id": "abc"}}
 
 
 def example(kind: ProblemType) -> DomainError | RequestError:
-    """Make an outcome of any kind."""
+    """Create an outcome of a class."""
     if kind is ValidationFailed:
         return ValidationFailed([{"pointer": "/name", "detail": "No.", "code": "missing"}])
     if issubclass(kind, outcome.Throttled | outcome.Unavailable):
@@ -34,7 +34,7 @@ def example(kind: ProblemType) -> DomainError | RequestError:
 
 
 class TestEveryOutcome:
-    def test_is_known(self) -> None:
+    def test_is_collected(self) -> None:
         assert len(CONCRETE) > 30
 
     @pytest.mark.parametrize("kind", CONCRETE, ids=lambda kind: kind.code)
@@ -42,17 +42,17 @@ class TestEveryOutcome:
         assert 400 <= status_of(kind) < 600
         assert MEANING[kind.code]
 
-    def test_has_a_code_of_its_own(self) -> None:
+    def test_has_a_unique_code(self) -> None:
         codes = [kind.code for kind in CONCRETE]
         assert len(set(codes)) == len(codes)
         assert set(codes) == set(MEANING)
 
-    def test_is_in_a_family_that_the_table_names(self) -> None:
+    def test_has_a_base_class_with_a_status(self) -> None:
         families = set(DomainError.__subclasses__()) | {outcome.Throttled, outcome.Unavailable}
         assert {each for each in families if not each.__name__.startswith("_")} <= set(STATUS)
 
     @pytest.mark.parametrize("kind", CONCRETE, ids=lambda kind: kind.code)
-    async def test_has_a_page_where_its_type_leads(
+    async def test_has_a_page_at_the_address_in_its_type(
         self, client: httpx2.AsyncClient, kind: ProblemType
     ) -> None:
         html = await client.get(f"/problems/{kind.code}", headers={"Accept": "text/html"})
@@ -113,7 +113,7 @@ class TestProblemResponse:
     def test_challenges(self, problem: DomainError, challenge: str) -> None:
         assert problem_response(SCOPE, problem).headers["WWW-Authenticate"] == challenge
 
-    def test_names_the_member_that_carried_a_value(self) -> None:
+    def test_names_the_member_of_the_body(self) -> None:
         def at(*members: str) -> object:
             scope = {**SCOPE, "state": {"request_id": "", "body_members": frozenset(members)}}
             response = problem_response(scope, outcome.WeakPassword("Too short"))
@@ -126,7 +126,7 @@ class TestProblemResponse:
             {"pointer": "/new_password", "detail": "Too short", "code": "weak_password"}
         ]
 
-    def test_survives_a_path_that_utf_8_cannot_hold(self) -> None:
+    def test_accepts_a_path_that_is_not_valid_utf_8(self) -> None:
         scope = {**SCOPE, "path": "/\udcff\r\n"}
         response = problem_response(scope, outcome.ProductNotFound(""))
         body = httpx2.Response(200, content=bytes(response.body)).json()
@@ -138,7 +138,7 @@ class TestPointer:
         assert pointer("a/b", "~", 0) == "/a~1b/~0/0"
 
 
-class TestWhatIsNoOutcome:
+class TestUnexpectedError:
     async def test_is_500_without_details(self, service: Service) -> None:
         api = build(service)
 
@@ -180,7 +180,7 @@ class TestRoutes:
             ("POST", "/docs", "GET, HEAD"),
         ],
     )
-    async def test_name_all_their_methods(
+    async def test_list_all_their_methods(
         self, client: httpx2.AsyncClient, method: str, path: str, allowed: str
     ) -> None:
         response = await client.request(method, path)

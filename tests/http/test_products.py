@@ -1,13 +1,12 @@
 import httpx2
 
-from app.infra.http.options import HttpOptions
 from tests import make
 from tests.double.service import Service
 from tests.http.client import bearer
 
 
 class TestProduct:
-    async def test_tells_where_it_came_from(
+    async def test_describes_how_the_cache_answered(
         self, client: httpx2.AsyncClient, service: Service
     ) -> None:
         async def read() -> httpx2.Response:
@@ -34,11 +33,13 @@ class TestProduct:
         assert saved.headers["Cache-Status"] == "favorites; hit; detail=stale-if-error"
         assert saved.json()["stale"] is True
 
-    async def test_is_404_when_the_catalog_says_so(self, client: httpx2.AsyncClient) -> None:
+    async def test_is_404_when_the_catalog_does_not_list_it(
+        self, client: httpx2.AsyncClient
+    ) -> None:
         response = await client.get("/products/99")
         assert (response.status_code, response.json()["code"]) == (404, "product_not_found")
 
-    async def test_is_503_when_nothing_can_be_found_out(
+    async def test_is_503_when_the_catalog_is_down_and_there_is_no_copy(
         self, client: httpx2.AsyncClient, service: Service
     ) -> None:
         service.catalog.down = True
@@ -65,7 +66,7 @@ class TestProducts:
 
 
 class TestPopular:
-    async def test_are_those_that_most_favor(
+    async def test_are_ordered_by_popularity(
         self, client: httpx2.AsyncClient, service: Service
     ) -> None:
         for add in ([1, 5], [1, 5, 2], [5]):
@@ -80,7 +81,7 @@ class TestPopular:
         product = (await client.get("/products/5")).json()
         assert items[0] == {**product, "favorites": 3}
 
-    async def test_leaves_out_what_few_favor(
+    async def test_leave_out_products_that_few_favor(
         self, client: httpx2.AsyncClient, service: Service
     ) -> None:
         for _ in range(service.popular_min_count - 1):
@@ -99,7 +100,3 @@ class TestPriceHistory:
         assert response.json() == {
             "items": [{"price": "10.50", "seen_at": "2026-11-20T12:00:00Z"}]
         }
-
-
-def test_default_of_the_age_is_the_soft_ttl() -> None:
-    assert HttpOptions(cursor_keys=[b"x" * 32]).product_max_age == 5 * make.MINUTE

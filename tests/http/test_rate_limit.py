@@ -1,4 +1,4 @@
-"""How much one client may ask, on doubles."""
+"""The rate limit, on doubles."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -12,7 +12,8 @@ from app.domain.access import Scope
 from app.domain.throttle import ThrottleRule
 from app.infra.http.rate_limit.create import create_limiter
 from app.infra.http.rate_limit.limiter import Admission, RateLimiter
-from app.infra.http.rate_limit.memory import ProcessLimiter
+from app.infra.http.rate_limit.process_limiter import ProcessLimiter
+from tests.double.clock import Seconds
 from tests.double.service import Service
 from tests.http.client import API_KEY, api_key, bearer, build, connect
 
@@ -20,18 +21,8 @@ RULE = ThrottleRule(limit=3, window=timedelta(minutes=1))
 ALLOWED, REFUSED = 200, 429
 
 
-class Seconds:
-    """A clock that is put forward by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class RecordingLimiter(RateLimiter):
-    """Refuses nobody, and remembers who was counted."""
+    """Accepts every request, and records the keys."""
 
     rule = RULE
 
@@ -51,20 +42,20 @@ class RecordingLimiter(RateLimiter):
 
 @pytest.fixture
 def seconds() -> Seconds:
-    """The clock of the limiter."""
+    """Return the clock of the limiter."""
     return Seconds()
 
 
 @pytest.fixture
 def api(service: Service, seconds: Seconds) -> FastAPI:
-    """The application with a limit of three requests a minute."""
+    """Return the application with a limit of three requests a minute."""
     limiter = ProcessLimiter(RULE, clock=seconds)
     return build(service, limiter=limiter)
 
 
 @pytest.fixture
 async def client(api: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of that application."""
+    """Yield a client of that application."""
     async with connect(api) as client:
         yield client
 
@@ -76,14 +67,14 @@ async def statuses(
 
 
 class TestLimit:
-    async def test_is_told_on_every_answer(self, client: httpx2.AsyncClient) -> None:
+    async def test_is_described_on_every_response(self, client: httpx2.AsyncClient) -> None:
         found = await client.get("/products/1")
         missing = await client.get("/nowhere")
         assert found.headers["RateLimit-Policy"] == '"default";q=3;w=60'
         assert found.headers["RateLimit"] == '"default";r=2;t=60'
         assert missing.headers["RateLimit"] == '"default";r=1;t=60'
 
-    async def test_refuses_what_is_over_it(self, client: httpx2.AsyncClient) -> None:
+    async def test_refuses_requests_over_it(self, client: httpx2.AsyncClient) -> None:
         assert await statuses(client, "/products/1", 3) == [ALLOWED] * 3
         response = await client.get("/products/1")
         assert response.status_code == REFUSED
@@ -113,7 +104,7 @@ class TestLimit:
         seconds.now += 60
         assert await statuses(client, "/products/1", 4) == [ALLOWED] * 3 + [REFUSED]
 
-    async def test_spares_what_is_behind_it(
+    async def test_runs_before_the_route(
         self, service: Service, client: httpx2.AsyncClient
     ) -> None:
         await statuses(client, "/products/1", 3)
@@ -123,13 +114,11 @@ class TestLimit:
     @pytest.mark.parametrize(
         "path", ["/health/live", "/health/ready", "/openapi.json", "/docs", "/redoc", "/problems"]
     )
-    async def test_leaves_out(self, client: httpx2.AsyncClient, path: str) -> None:
+    async def test_does_not_count(self, client: httpx2.AsyncClient, path: str) -> None:
         assert await statuses(client, path, 5) == [ALLOWED] * 5
         assert "RateLimit" not in (await client.get(path)).headers
 
-    async def test_does_not_leave_out_what_only_looks_alike(
-        self, client: httpx2.AsyncClient
-    ) -> None:
+    async def test_counts_paths_that_only_share_a_prefix(self, client: httpx2.AsyncClient) -> None:
         assert await statuses(client, "/healthy", 4) == [404] * 3 + [REFUSED]
 
     async def test_can_be_switched_off(self, service: Service) -> None:
@@ -151,7 +140,7 @@ class TestKey:
             yield client
         assert limiter.closed
 
-    async def test_of_a_customer_is_their_id_wherever_they_ask(
+    async def test_of_a_customer_is_their_id(
         self, service: Service, client: httpx2.AsyncClient, limiter: RecordingLimiter
     ) -> None:
         customer = await service.customer()
@@ -200,7 +189,7 @@ class TestKey:
 
 
 class TestIdentity:
-    async def test_is_not_held_up_by_others_at_its_address(
+    async def test_is_independent_of_others_at_its_address(
         self, service: Service, client: httpx2.AsyncClient
     ) -> None:
         customer = await bearer(client, await service.customer())
@@ -210,7 +199,7 @@ class TestIdentity:
         assert await statuses(client, "/customers/me", 4, customer) == [ALLOWED] * 3 + [REFUSED]
         assert await statuses(client, "/customers", 4, key) == [ALLOWED] * 3 + [REFUSED]
 
-    async def test_is_not_used_up_by_whoever_only_claims_it(
+    async def test_is_not_counted_for_wrong_secrets(
         self, service: Service, client: httpx2.AsyncClient
     ) -> None:
         key = await api_key(service, *Scope)
@@ -220,7 +209,7 @@ class TestIdentity:
 
 
 class TestProcessLimiter:
-    async def test_forgets_those_who_stay_away(self, seconds: Seconds) -> None:
+    async def test_forgets_idle_keys(self, seconds: Seconds) -> None:
         limiter = ProcessLimiter(RULE, clock=seconds)
         for number in range(100):
             await limiter.admit(f"ip:{number}")

@@ -1,4 +1,4 @@
-"""What a request may look like, whatever it asks for."""
+"""Validation of requests, independent of their route."""
 
 import json
 from collections.abc import AsyncIterator
@@ -44,7 +44,7 @@ class TestBody:
         ],
         ids=lambda content: repr(content[:24]),
     )
-    async def test_that_is_no_plain_json_is_malformed(
+    async def test_that_is_not_strict_json_is_malformed(
         self, client: httpx2.AsyncClient, content: bytes
     ) -> None:
         assert code(await sign_in(client, content)) == (400, "malformed_body")
@@ -70,7 +70,7 @@ class TestBody:
             (b'{"email": 1e999, "password": "x"}', "/email", "string_type"),
         ],
     )
-    async def test_that_breaks_a_rule_is_unprocessable(
+    async def test_that_violates_a_rule_is_unprocessable(
         self, client: httpx2.AsyncClient, content: bytes, pointer: str, fault: str
     ) -> None:
         response = await sign_in(client, content)
@@ -131,7 +131,9 @@ class TestBody:
             max_leaves=8,
         )
     )
-    async def test_of_any_json_is_the_client_s_fault(self, service: Service, value: Any) -> None:
+    async def test_of_any_json_never_causes_a_server_error(
+        self, service: Service, value: Any
+    ) -> None:
         async with connect(build(service)) as client:
             for path in ("/auth/sign-up", "/auth/sign-in", "/auth/refresh", "/auth/token"):
                 response = await client.post(path, content=json.dumps(value), headers=JSON)
@@ -151,7 +153,7 @@ class TestBodySize:
         assert code(await sign_in(client, self.of(size))) == (413, "body_too_large")
 
     @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
-    async def test_is_counted_when_it_comes_in_chunks(
+    async def test_is_counted_when_it_is_chunked(
         self, client: httpx2.AsyncClient, method: str
     ) -> None:
         async def chunks() -> AsyncIterator[bytes]:
@@ -161,7 +163,7 @@ class TestBodySize:
         response = await client.request(method, "/auth/sign-in", content=chunks(), headers=JSON)
         assert code(response) == (413, "body_too_large")
 
-    async def test_far_over_it_ends_the_connection(self, client: httpx2.AsyncClient) -> None:
+    async def test_far_over_it_closes_the_connection(self, client: httpx2.AsyncClient) -> None:
         read = 0
 
         async def endless() -> AsyncIterator[bytes]:
@@ -181,7 +183,7 @@ class TestBodySize:
         async def receive() -> Message:
             nonlocal asked
             asked = True
-            raise AssertionError("the client was told to go on")
+            raise AssertionError("the body was requested from the client")
 
         sent: list[Message] = []
 
@@ -203,7 +205,9 @@ class TestBodySize:
         assert not asked
 
     @pytest.mark.parametrize("length", ["9" * 5000, "99999999999999999999"])
-    async def test_may_be_declared_absurdly(self, client: httpx2.AsyncClient, length: str) -> None:
+    async def test_is_refused_if_its_declared_length_is_absurd(
+        self, client: httpx2.AsyncClient, length: str
+    ) -> None:
         response = await sign_in(client, b"{}", **{"Content-Length": length})
         assert response.status_code == 413
 
@@ -220,7 +224,7 @@ class TestTarget:
         "id",
         ["0", "007", "+1", "-1", "1.0", "1e3", "1_0", "٣", "2147483648", "99999999999", "x", " 1"],
     )
-    async def test_names_products_by_plain_numbers(
+    async def test_names_products_by_decimal_numbers(
         self, client: httpx2.AsyncClient, id: str
     ) -> None:
         response = await client.get(f"/products/{id}")
@@ -247,24 +251,24 @@ class TestTarget:
 
 class TestRequestId:
     @pytest.mark.parametrize("id", ["a", "A.b_c-9", "x" * 128])
-    async def test_is_taken_over(self, client: httpx2.AsyncClient, id: str) -> None:
+    async def test_of_the_client_is_used(self, client: httpx2.AsyncClient, id: str) -> None:
         response = await client.get("/health/live", headers={"X-Request-ID": id})
         assert response.headers["X-Request-ID"] == id
 
     @pytest.mark.parametrize("id", ["", "x" * 129, "a b", "a/b", "\x1b[31m", "é", "a,b"])
-    async def test_is_replaced_when_it_could_do_harm(
+    async def test_is_replaced_if_it_is_not_valid(
         self, client: httpx2.AsyncClient, id: str
     ) -> None:
         response = await client.get("/nowhere", headers={b"X-Request-ID": id.encode("latin-1")})
         assert response.headers["X-Request-ID"] not in ("", id)
         assert response.json()["request_id"] == response.headers["X-Request-ID"]
 
-    async def test_is_replaced_when_there_are_two(self, client: httpx2.AsyncClient) -> None:
+    async def test_is_replaced_if_there_are_two(self, client: httpx2.AsyncClient) -> None:
         headers = [("X-Request-ID", "one"), ("X-Request-ID", "two")]
         response = await client.get("/health/live", headers=headers)
         assert response.headers["X-Request-ID"] not in ("one", "two", "one, two")
 
-    async def test_is_known_while_the_request_is_answered(self, service: Service) -> None:
+    async def test_is_available_during_the_request(self, service: Service) -> None:
         seen = []
 
         async def ready() -> None:

@@ -1,31 +1,29 @@
-"""Answers that a client holds already (RFC 9110, section 13)."""
+"""Conditional requests (RFC 9110, section 13)."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import httpx2
 import pytest
 
 from app.domain.access import Scope
 from app.domain.customer import Customer, Role
+from app.domain.favorite import FavoriteQuery
 from app.domain.product import ProductId
-from app.infra.http.lately_shown import LatelyShown
+from app.domain.queries import FavoritesPage
 from tests import make
 from tests.double.service import Service
-from tests.http.client import Headers, api_key, bearer, build, connect
+from tests.http.client import Headers, api_key, bearer
 
 LIST = "/customers/me/favorites"
 ORDERED = f"{LIST}?sort=-favorited_at"
+LISTS = [LIST, f"{LIST}?limit=1"]
 TAGGED = [
-    LIST,
-    f"{LIST}?limit=1",
+    *LISTS,
     f"{LIST}/5",
     f"{LIST}/contains?product_ids=1,5",
     "/customers/me/profile",
 ]
-
-
 OF_PRODUCTS = [path for path in TAGGED if "contains" not in path]
 
 
@@ -36,38 +34,25 @@ async def ana(service: Service) -> Customer:
 
 @pytest.fixture
 async def me(client: httpx2.AsyncClient, ana: Customer) -> Headers:
-    """The credentials of a customer whose favorite is product 5."""
+    """Return the credentials of a customer whose favorite is product 5."""
     me = await bearer(client, ana)
     await client.put(f"{LIST}/5", headers=me)
     return me
 
 
-class Recorded:
-    """A use case that notes each call before it is made."""
-
-    def __init__(self, use_case: Any, calls: list[str], name: str) -> None:
-        self._use_case = use_case
-        self._calls = calls
-        self._name = name
-
-    def __getattr__(self, name: str) -> Any:
-        return Recorded(getattr(self._use_case, name), self._calls, f"{self._name}.{name}")
-
-    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self._calls.append(self._name)
-        return await self._use_case(*args, **kwargs)
-
-
 @pytest.fixture
-def made(service: Service) -> list[str]:
-    """What was asked of storage to make an answer in full; to be there before the client."""
-    calls: list[str] = []
-    names = ("list_favorites", "read_favorite", "contains_favorites", "read_profile")
-    recorded: dict[str, Any] = {
-        name: Recorded(getattr(service.use_cases, name), calls, name) for name in names
-    }
-    service.use_cases = replace(service.use_cases, **recorded)
-    return calls
+def reads(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[FavoriteQuery]:
+    """Return the queries for pages of favorites, recorded while the test runs."""
+    recorded: list[FavoriteQuery] = []
+    queries = service.use_cases.queries
+    list_favorites = queries.list_favorites
+
+    async def record(query: FavoriteQuery, **options: Any) -> FavoritesPage:
+        recorded.append(query)
+        return await list_favorites(query, **options)
+
+    monkeypatch.setattr(queries, "list_favorites", record)
+    return recorded
 
 
 async def tag(client: httpx2.AsyncClient, path: str, headers: Headers) -> str:
@@ -77,14 +62,14 @@ async def tag(client: httpx2.AsyncClient, path: str, headers: Headers) -> str:
     return response.headers["ETag"]
 
 
-class TestKnownAnswer:
+class TestKnownResponse:
     @pytest.mark.parametrize("path", TAGGED)
-    async def test_is_not_made_again(
-        self, made: list[str], client: httpx2.AsyncClient, me: Headers, path: str
+    async def test_is_304(
+        self, reads: list[FavoriteQuery], client: httpx2.AsyncClient, me: Headers, path: str
     ) -> None:
         etag = await tag(client, path, me)
         assert etag.startswith('W/"')
-        made.clear()
+        reads.clear()
         for known in (etag, etag.removeprefix("W/"), f'"other",W/"x", {etag}'):
             response = await client.get(path, headers={**me, "If-None-Match": known})
             assert (response.status_code, response.content) == (304, b"")
@@ -94,12 +79,13 @@ class TestKnownAnswer:
         assert (await client.get(path, headers=several)).status_code == 304
         head = await client.head(path, headers={**me, "If-None-Match": etag})
         assert head.status_code == 304
-        assert made == []
+        if path in LISTS:
+            assert reads == []
 
-    @pytest.mark.parametrize("path", OF_PRODUCTS)
-    async def test_is_looked_at_once_in_a_while(
+    @pytest.mark.parametrize("path", LISTS)
+    async def test_is_read_again_after_an_interval(
         self,
-        made: list[str],
+        reads: list[FavoriteQuery],
         client: httpx2.AsyncClient,
         service: Service,
         me: Headers,
@@ -107,36 +93,39 @@ class TestKnownAnswer:
     ) -> None:
         known = {**me, "If-None-Match": await tag(client, path, me)}
         for _ in range(2):
-            service.clock.advance(service.use_cases.products.policy.soft_ttl / 4)
-            made.clear()
+            service.clock.advance(service.use_cases.cache_policy.revalidation_interval)
+            reads.clear()
             for _ in range(2):
                 assert (await client.get(path, headers=known)).status_code == 304
-            assert len(made) == 1
+            assert len(reads) == 1
 
     @pytest.mark.parametrize("path", OF_PRODUCTS)
-    async def test_is_refreshed_for_those_who_know_it_too(
+    async def test_still_refreshes_its_products(
         self, client: httpx2.AsyncClient, service: Service, me: Headers, path: str
     ) -> None:
         known = {**me, "If-None-Match": await tag(client, path, me)}
         service.catalog.put(make.product(id=5, price="1.00"))
-        service.clock.advance(service.use_cases.products.policy.soft_ttl + make.SECOND)
+        service.clock.advance(service.use_cases.cache_policy.soft_ttl + make.SECOND)
         assert (await client.get(path, headers=known)).status_code == 304
         await service.tasks.run()
         response = await client.get(path, headers=known)
         assert (response.status_code, "1.00" in response.text) == (200, True)
 
     @pytest.mark.parametrize("path", [path for path in TAGGED if path != f"{LIST}/5"])
-    async def test_may_be_any(
-        self, made: list[str], client: httpx2.AsyncClient, me: Headers, path: str
+    async def test_matches_an_asterisk(
+        self, reads: list[FavoriteQuery], client: httpx2.AsyncClient, me: Headers, path: str
     ) -> None:
         await tag(client, path, me)
-        made.clear()
+        reads.clear()
         response = await client.get(path, headers={**me, "If-None-Match": " * "})
         assert response.status_code == 304
-        assert made == []
+        if path in LISTS:
+            assert reads == []
 
     @pytest.mark.parametrize("path", TAGGED)
-    async def test_is_this_one(self, client: httpx2.AsyncClient, me: Headers, path: str) -> None:
+    async def test_has_a_tag_of_its_own(
+        self, client: httpx2.AsyncClient, me: Headers, path: str
+    ) -> None:
         tags = {other: await tag(client, other, me) for other in TAGGED}
         assert len({*tags.values()}) == len(TAGGED)
         foreign = ", ".join(tags[other] for other in TAGGED if other != path)
@@ -151,7 +140,7 @@ class TestKnownAnswer:
         assert (missing.status_code, missing.json()["code"]) == (404, "favorite_not_found")
         assert "ETag" not in missing.headers
 
-    async def test_of_an_erased_customer_is_known_no_more(
+    async def test_of_a_deleted_customer_is_404(
         self, client: httpx2.AsyncClient, service: Service, key: Headers
     ) -> None:
         bia = await service.customer(name="Bia Lima")
@@ -160,26 +149,16 @@ class TestKnownAnswer:
             known = {**key, "If-None-Match": await tag(client, path, key)}
             assert (await client.get(path, headers=known)).status_code == 304
         await client.delete(f"/customers/{bia.id}", headers=key)
-        for asked in (known, {**key, "If-None-Match": "*"}):
-            assert (await client.get(path, headers=asked)).status_code == 404
+        for headers in (known, {**key, "If-None-Match": "*"}):
+            assert (await client.get(path, headers=headers)).status_code == 404
 
-    async def test_needs_credentials_and_a_right_question(
+    async def test_needs_credentials_and_a_valid_query(
         self, client: httpx2.AsyncClient, me: Headers
     ) -> None:
         known = {"If-None-Match": await tag(client, LIST, me)}
         assert (await client.get(LIST, headers=known)).status_code == 401
         wrong = await client.get(f"{LIST}?limit=0", headers={**me, "If-None-Match": "*"})
         assert wrong.status_code == 422
-
-
-class TestLatelyShown:
-    def test_remembers_the_latest_alone(self) -> None:
-        shown = LatelyShown(at_most=2)
-        for tag in ("a", "b", "a", "c"):
-            shown.note(tag, make.NOW)
-        since = make.NOW - make.SECOND
-        assert [tag for tag in "abc" if shown.is_known(tag, since=since)] == ["a", "c"]
-        assert not shown.is_known("a", since=make.NOW)
 
 
 Change = Callable[[httpx2.AsyncClient, Service, Headers], Awaitable[Any]]
@@ -214,7 +193,7 @@ async def drop_product(client: httpx2.AsyncClient, service: Service, me: Headers
 
 class TestTag:
     @pytest.mark.parametrize("change", [add, add_by_batch, change_price, drop_product])
-    async def test_changes_with_what_is_shown(
+    async def test_changes_with_the_response(
         self, client: httpx2.AsyncClient, service: Service, me: Headers, change: Change
     ) -> None:
         before = {path: await tag(client, path, me) for path in TAGGED}
@@ -223,19 +202,19 @@ class TestTag:
             response = await client.get(path, headers={**me, "If-None-Match": known})
             assert response.status_code == 200
 
-    async def test_changes_when_a_favorite_goes_and_comes_back(
+    async def test_changes_when_a_favorite_is_removed_and_restored(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:
         await client.put(f"{LIST}/1", headers=me)
-        there = await tag(client, LIST, me)
+        present = await tag(client, LIST, me)
         await client.delete(f"{LIST}/1", headers=me)
-        gone = await tag(client, LIST, me)
-        restored = await client.post(f"{LIST}/1/restore", headers=me)
-        assert restored.status_code == 200
-        back = await tag(client, LIST, me)
-        assert len({there, gone, back}) == 3
+        removed = await tag(client, LIST, me)
+        response = await client.post(f"{LIST}/1/restore", headers=me)
+        assert response.status_code == 200
+        restored = await tag(client, LIST, me)
+        assert len({present, removed, restored}) == 3
 
-    async def test_changes_when_the_catalog_confirms(
+    async def test_changes_when_the_catalog_confirms_a_product(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:
         service.catalog.down = True
@@ -250,7 +229,7 @@ class TestTag:
         assert (response.status_code, response.json()["status"]) == (200, "available")
 
     @pytest.mark.parametrize("path", TAGGED)
-    async def test_is_nobodys_credentials(
+    async def test_does_not_depend_on_the_credentials(
         self,
         client: httpx2.AsyncClient,
         service: Service,
@@ -281,7 +260,7 @@ class TestTag:
         await client.post(f"{LIST}/import?dry_run=true", headers=me, json={"product_ids": [1, 2]})
         assert await tag(client, path, me) == before
 
-    async def test_of_a_profile_is_that_of_the_customer_too(
+    async def test_of_a_profile_changes_with_the_customer(
         self, client: httpx2.AsyncClient, me: Headers
     ) -> None:
         lists, profile = (
@@ -292,7 +271,7 @@ class TestTag:
         assert await tag(client, LIST, me) == lists
         assert await tag(client, "/customers/me/profile", me) != profile
 
-    async def test_is_another_for_another_customer(
+    async def test_differs_for_another_customer(
         self, client: httpx2.AsyncClient, service: Service, me: Headers
     ) -> None:
         bia = await bearer(client, await service.customer(name="Bia Lima"))
@@ -301,19 +280,24 @@ class TestTag:
         assert (await client.get(LIST, headers=known)).status_code == 200
 
     async def test_is_never_newer_than_the_list(
-        self, client: httpx2.AsyncClient, service: Service, ana: Customer, me: Headers
+        self,
+        client: httpx2.AsyncClient,
+        service: Service,
+        ana: Customer,
+        me: Headers,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        known = service.use_cases.list_favorites
+        queries = service.use_cases.queries
+        list_favorites = queries.list_favorites
 
-        async def list_late(query: Any) -> Any:
-            page = await known(query)
+        async def change_after_reading(query: FavoriteQuery, **options: Any) -> FavoritesPage:
+            found = await list_favorites(query, **options)
             await service.use_cases.favorite_product(customer_id=ana.id, product_id=ProductId(1))
-            return page
+            return found
 
-        other = Service(catalog=service.catalog, storage=service.storage, clock=service.clock)
-        other.use_cases = replace(service.use_cases, list_favorites=cast(Any, list_late))
-        async with connect(build(other)) as slow:
-            before = await tag(slow, ORDERED, me)
+        with monkeypatch.context() as patch:
+            patch.setattr(queries, "list_favorites", change_after_reading)
+            before = await tag(client, ORDERED, me)
         response = await client.get(ORDERED, headers={**me, "If-None-Match": before})
         assert response.status_code == 200
         assert len(response.json()["items"]) == 2

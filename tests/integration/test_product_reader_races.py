@@ -11,19 +11,19 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.application.catalog.product_reader import ProductReader
 from app.domain.outcome import CatalogUnavailable, ProductNotFound
 from app.domain.product import CachedProduct, ProductId, ProductQuery, ServedFrom
 from app.domain.repository import UnitOfWorkFactory
 from app.infra.postgres.engine import sessions_of
-from app.infra.postgres.lookup.lookups import PostgresLookups
-from app.infra.postgres.row_cache import Copies
+from app.infra.postgres.queries import PostgresQueries
+from app.infra.postgres.row_cache import ProductRowCache
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from app.infra.task_manager import TaskManager
 from tests import make
-from tests.database import PATIENT, patient_engine, postgres_lanes
+from tests.database import PATIENT, patient_engine, postgres_pool
 from tests.double.catalog import StubCatalog
 from tests.double.clock import ManualClock
+from tests.readers import Readers, readers
 
 pytestmark = pytest.mark.postgres
 
@@ -38,7 +38,7 @@ FIVE = ProductId(5)
 class Processes:
     """Processes that share a database and a catalog; time stands still unless it is advanced."""
 
-    readers: Sequence[ProductReader]
+    readers: Sequence[Readers]
     catalog: StubCatalog
     clock: ManualClock
     uow: UnitOfWorkFactory
@@ -72,25 +72,24 @@ async def processes(
 ) -> AsyncGenerator[Processes]:
     catalog, clock = StubCatalog(*PRODUCTS), ManualClock()
     async with AsyncExitStack() as stack:
-        readers = []
+        built = []
         for _ in range(2):
             engine = patient_engine(database_url, pool_size=5)
             stack.push_async_callback(engine.dispose)
             tasks = TaskManager(limit=64, grace=timedelta(seconds=10))
-            lanes = await stack.enter_async_context(postgres_lanes(database_url, size=2))
-            lookups = PostgresLookups(lanes, Copies(lanes.fetch), patience=PATIENT)
-            stack.push_async_callback(lookups.aclose)
-            readers.append(
-                ProductReader(
+            pool = await stack.enter_async_context(postgres_pool(database_url, size=2))
+            queries = PostgresQueries(pool, ProductRowCache(pool.fetch), patience=PATIENT)
+            stack.push_async_callback(queries.aclose)
+            built.append(
+                readers(
                     uow=partial(PostgresUnitOfWork, sessions_of(engine), budget=PATIENT),
-                    lookups=lookups,
+                    queries=queries,
                     catalog=catalog,
                     tasks=await stack.enter_async_context(tasks),
                     clock=clock,
-                    policy=POLICY,
                 )
             )
-        yield Processes(readers=readers, catalog=catalog, clock=clock, uow=postgres_uow)
+        yield Processes(readers=built, catalog=catalog, clock=clock, uow=postgres_uow)
 
 
 class TestRacesOfReaders:
@@ -102,7 +101,7 @@ class TestRacesOfReaders:
             await processes.known(age=age)
         processes.catalog.hold()
         reads = [
-            asyncio.ensure_future(reader.read(FIVE))
+            asyncio.ensure_future(reader.products.read(FIVE))
             for _ in range(100)
             for reader in processes.readers
         ]
@@ -122,7 +121,7 @@ class TestRacesOfReaders:
         processes.catalog.hold()
 
         readings = await asyncio.gather(
-            *(reader.read(FIVE) for _ in range(100) for reader in processes.readers)
+            *(reader.products.read(FIVE) for _ in range(100) for reader in processes.readers)
         )
 
         assert {r.served_from for r in readings} == {ServedFrom.STALE_WHILE_REVALIDATE}
@@ -135,7 +134,7 @@ class TestRacesOfReaders:
     async def test_for_different_products_make_one_call_each(self, processes: Processes) -> None:
         readings = await asyncio.gather(
             *(
-                reader.read(product.id)
+                reader.products.read(product.id)
                 for product in PRODUCTS
                 for _ in range(5)
                 for reader in processes.readers
@@ -150,7 +149,7 @@ class TestRacesOfReaders:
     ) -> None:
         processes.catalog.hold()
         reads = [
-            asyncio.ensure_future(reader.read(ProductId(404)))
+            asyncio.ensure_future(reader.products.read(ProductId(404)))
             for _ in range(100)
             for reader in processes.readers
         ]
@@ -166,7 +165,7 @@ class TestRacesOfReaders:
         processes.catalog.down = True
 
         outcomes = await asyncio.gather(
-            *(reader.read(FIVE) for _ in range(500) for reader in processes.readers),
+            *(reader.products.read(FIVE) for _ in range(500) for reader in processes.readers),
             return_exceptions=True,
         )
 
@@ -176,7 +175,7 @@ class TestRacesOfReaders:
     async def test_who_hang_up_leave_the_answer_to_the_others(self, processes: Processes) -> None:
         processes.catalog.hold()
         reads = [
-            asyncio.ensure_future(reader.read(FIVE))
+            asyncio.ensure_future(reader.products.read(FIVE))
             for _ in range(100)
             for reader in processes.readers
         ]
@@ -198,7 +197,11 @@ class TestRacesOfReaders:
             await processes.known(age=age)
 
         readings = await asyncio.gather(
-            *(reader.list_page(ProductQuery()) for _ in range(50) for reader in processes.readers)
+            *(
+                reader.catalog.list_page(ProductQuery())
+                for _ in range(50)
+                for reader in processes.readers
+            )
         )
 
         assert processes.catalog.calls == processes.catalog.listed == 1
@@ -213,7 +216,7 @@ class TestRacesOfReaders:
 
         for _ in range(50):
             for reader in processes.readers:
-                reader.refresh_soon(copies)
+                reader.products.refresh_soon(copies)
         await processes.at_rest()
 
         assert processes.catalog.calls == processes.catalog.listed == 1

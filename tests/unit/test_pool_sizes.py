@@ -14,8 +14,8 @@ class TestPoolSizes:
 
     @pytest.mark.parametrize("connections", [1, 2])
     def test_are_one_each_at_least(self, connections: int) -> None:
-        assert PoolSizes.of(connections) == PoolSizes(main=1, lookups=1, sign_ins=1)
+        assert PoolSizes.of(connections) == PoolSizes(main=1, statements=1, sign_ins=1)
 
     def test_leave_the_most_for_units_of_work(self) -> None:
-        assert PoolSizes.of(10) == PoolSizes(main=6, lookups=3, sign_ins=1)
-        assert PoolSizes.of(500) == PoolSizes(main=494, lookups=4, sign_ins=2)
+        assert PoolSizes.of(10) == PoolSizes(main=6, statements=3, sign_ins=1)
+        assert PoolSizes.of(500) == PoolSizes(main=494, statements=4, sign_ins=2)

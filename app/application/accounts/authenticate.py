@@ -10,11 +10,12 @@ from app.domain.access import (
     PresentedApiKey,
     Principal,
     ServicePrincipal,
-    SessionClaim,
+    SessionCheck,
     session_ended,
 )
 from app.domain.outcome import InvalidApiKey, InvalidToken
-from app.domain.repository import Lookups, UnitOfWorkFactory
+from app.domain.queries import Queries
+from app.domain.repository import UnitOfWorkFactory
 
 logger = logging.getLogger(__name__)
 
@@ -24,55 +25,47 @@ _USE_NOTED_EVERY = timedelta(minutes=1)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authenticate:
     """
-    Find out who asks.
+    Identify the caller by an access token or an API key.
 
-    `development_key` opens the service without being stored, so that it cannot be left behind in a
+    `development_key` is accepted without being stored, so that it cannot be left behind in a
     database; production has none.
     """
 
+    queries: Queries
     uow: UnitOfWorkFactory
-    lookups: Lookups
     tokens: TokenIssuer
     clock: Clock
     development_key: ApiKey | None = None
 
-    def claimed_by(self, token: str) -> Principal:
+    def verify(self, token: str) -> Principal:
         """
-        Return whom a token names, without asking whether their session or key still holds.
+        Return the principal that a token names; their session or key may have ended since.
 
-        :raises InvalidToken: if it is not ours or has expired
+        :raises InvalidToken: if the token is not one of ours or has expired
         """
         return self.tokens.verify(token, now=self.clock())
 
-    async def by_token(self, token: str) -> Principal:
+    async def confirm(self, claimed: Principal) -> Principal:
         """
-        Return whom an access token stands for, as long as their session or key holds.
+        Return the principal of a verified token with their current role or scopes.
 
-        :raises InvalidToken: if it is not ours, has expired, or its session or key has ended
-        """
-        return await self.confirmed(self.claimed_by(token))
-
-    async def confirmed(self, claimed: Principal) -> Principal:
-        """
-        Return whom a token names as they are now, as long as their session or key holds.
-
-        :raises InvalidToken: if it has ended
+        :raises InvalidToken: if the session or the key has ended
         """
         now = self.clock()
         if isinstance(claimed, ServicePrincipal):
             key = await self._key(claimed.key_id)
             if key is None or not key.usable(now):
                 raise InvalidToken("The API key behind this token has ended")
-            # What the key has lost since, the token has lost too.
+            # A scope that the key has lost since, the token has lost too.
             return ServicePrincipal(key_id=key.id, scopes=claimed.scopes & key.scopes)
-        principal = await self.lookups.find_principal(claimed.session_id, now=now)
+        principal = await self.queries.find_principal(claimed.session_id, now=now)
         if principal is None or principal.customer_id != claimed.customer_id:
             raise session_ended()
         return principal
 
-    def claim(self, claimed: CustomerPrincipal) -> SessionClaim:
-        """Return what has to hold now, for those who look at it beside what they are asked."""
-        return SessionClaim(session_id=claimed.session_id, at=self.clock())
+    def session_check(self, claimed: CustomerPrincipal) -> SessionCheck:
+        """Return the check of the session that a query or a write makes in its own statement."""
+        return SessionCheck(session_id=claimed.session_id, at=self.clock())
 
     async def by_api_key(self, text: str) -> ServicePrincipal:
         """
@@ -93,8 +86,7 @@ class Authenticate:
     async def _key(self, key_id: ApiKeyId) -> ApiKey | None:
         if self.development_key is not None and key_id == self.development_key.id:
             return self.development_key
-        async with self.uow() as work:
-            return await work.api_keys.get(key_id)
+        return await self.queries.find_api_key(key_id)
 
     async def _note_use(self, key: ApiKey) -> None:
         now = self.clock()

@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeCustomer:
-    """Give a customer another name or address."""
+    """Change a customer's name or address."""
 
     uow: UnitOfWorkFactory
     clock: Clock
@@ -25,19 +25,19 @@ class ChangeCustomer:
         expected_version: int | None = None,
     ) -> Customer:
         """
-        Change what is given and leave the rest.
+        Change the given members.
 
         :raises InvalidName: if the name is not acceptable
         :raises InvalidEmail: if the address is not valid
         :raises CustomerNotFound: if there is no such customer
-        :raises PreconditionFailed: if the customer is not at the expected version any more
-        :raises EmailTaken: if the address, case aside, belongs to somebody else
+        :raises PreconditionFailed: if the stored version is another one
+        :raises EmailTaken: if the address, case aside, belongs to another customer
         """
         address = None if email is None else Email.parse(email)
         async with self.uow() as work:
             customer = await work.customers.lock(customer_id)
             if customer is None:
-                raise CustomerNotFound("There is no such customer")
+                raise CustomerNotFound
             if expected_version is not None and customer.version != expected_version:
                 raise PreconditionFailed("The customer has changed since they were read")
             changed = customer.changed(name=name, email=address, now=self.clock())

@@ -1,12 +1,12 @@
 import logging
 from dataclasses import dataclass
 
-from app.application.customer_lookup import existing_customer
 from app.application.ports import Clock, PasswordHasher
 from app.application.throttle import given_back_if_busy, take_attempts
 from app.domain.access import CustomerPrincipal
 from app.domain.customer import Password
 from app.domain.outcome import CustomerNotFound, WrongPassword
+from app.domain.queries import Queries
 from app.domain.repository import UnitOfWorkFactory
 from app.domain.throttle import AccessThrottles, email_key
 
@@ -15,8 +15,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangePassword:
-    """Replace one's own password."""
+    """Replace the caller's own password."""
 
+    queries: Queries
     uow: UnitOfWorkFactory
     hasher: PasswordHasher
     common_passwords: frozenset[str]
@@ -29,14 +30,15 @@ class ChangePassword:
         """
         Set the new password and end all other sessions.
 
-        :raises WrongPassword: if the current password is not this
+        :raises WrongPassword: if the current password is wrong
         :raises WeakPassword: if the new one is not acceptable
-        :raises TooManyAttempts: if the current password was guessed at too often
+        :raises TooManyAttempts: if too many attempts with a wrong password failed
         :raises HashingBusy: if too many passwords are being hashed
-        :raises CustomerNotFound: if the account has gone meanwhile
+        :raises CustomerNotFound: if the account was deleted meanwhile
         """
-        async with self.uow() as work:
-            customer = await existing_customer(work, principal.customer_id)
+        customer = await self.queries.find_customer(principal.customer_id)
+        if customer is None:
+            raise CustomerNotFound
         chosen = Password.chosen(new_password, email=customer.email, common=self.common_passwords)
         attempts = await take_attempts(
             self.uow,
@@ -55,9 +57,9 @@ class ChangePassword:
         async with self.uow() as work:
             current = await work.customers.lock(principal.customer_id)
             if current is None:
-                raise CustomerNotFound("There is no such customer")
+                raise CustomerNotFound
             if current.password_hash != known:
-                # Somebody else changed it while we compared with the old one.
+                # It was changed while the old one was being verified.
                 raise WrongPassword("The current password is wrong")
             await work.customers.save(current.with_password(password_hash, now=now))
             await work.sessions.end_all(principal.customer_id, now=now, keep=principal.session_id)

@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateCustomer:
-    """Open an account on behalf of somebody: for internal systems and administrators."""
+    """Register a customer on behalf of internal systems and administrators."""
 
     uow: UnitOfWorkFactory
     hasher: PasswordHasher
@@ -22,7 +22,7 @@ class CreateCustomer:
         self, *, name: str, email: str, password: str | None, role: Role = Role.CUSTOMER
     ) -> Customer:
         """
-        Register a customer; without a password nobody can sign in to the account.
+        Register a customer; without a password signing in to the account is not possible.
 
         :raises InvalidName: if the name is not acceptable
         :raises InvalidEmail: if the address is not valid

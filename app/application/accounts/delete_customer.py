@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteCustomer:
-    """Erase a customer and everything personal about them."""
+    """Erase a customer and all personal data about them."""
 
     uow: UnitOfWorkFactory
 
@@ -24,9 +24,9 @@ class DeleteCustomer:
         async with self.uow() as work:
             customer = await work.customers.get(customer_id)
             if customer is None or not await work.customers.remove(customer_id):
-                raise CustomerNotFound("There is no such customer")
+                raise CustomerNotFound
             for purpose in ("sign-in", "change-password"):
-                # A hash of an address can be guessed.
+                # The key is a hash of the address, which can be guessed.
                 await work.throttles.forget(email_key(purpose, customer.email))
             await work.commit()
         logger.info("customer_deleted", extra={"customer_id": str(customer_id)})

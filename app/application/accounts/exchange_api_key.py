@@ -6,7 +6,7 @@ from app.domain.access import ServicePrincipal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeApiKey:
-    """Give an internal system a short-lived token, so that its key need not travel each time."""
+    """Issue a short-lived token for an API key, so that the key is sent less often."""
 
     tokens: TokenIssuer
     clock: Clock

@@ -1,45 +1,34 @@
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.application.customer_lookup import existing_customer
 from app.application.ports import Clock
-from app.domain.customer import Customer, CustomerId
-from app.domain.favorite import FavoriteItem, RemovedFavorite
-from app.domain.repository import UnitOfWorkFactory
-from app.domain.session import Session
+from app.domain.customer import CustomerId
+from app.domain.outcome import CustomerNotFound
+from app.domain.queries import CustomerRecords, Queries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomerExport:
-    """Everything that is held about a customer."""
+    """Everything stored about a customer, and when it was read."""
 
     exported_at: datetime
-    customer: Customer
-    sessions: Sequence[Session]
-    favorites: Sequence[FavoriteItem]
-    removed_favorites: Sequence[RemovedFavorite]
+    records: CustomerRecords
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportCustomer:
-    """Answer what is held about somebody (LGPD art. 18, GDPR art. 15 and 20)."""
+    """Give access to everything stored about a customer (LGPD art. 18, GDPR art. 15 and 20)."""
 
-    uow: UnitOfWorkFactory
+    queries: Queries
     clock: Clock
 
     async def __call__(self, *, customer_id: CustomerId) -> CustomerExport:
         """
-        Gather everything about a customer.
+        Read everything about a customer.
 
         :raises CustomerNotFound: if there is no such customer
         """
-        async with self.uow() as work:
-            customer = await existing_customer(work, customer_id)
-            return CustomerExport(
-                exported_at=self.clock(),
-                customer=customer,
-                sessions=await work.sessions.list_all(customer_id),
-                favorites=await work.favorites.list_all(customer_id),
-                removed_favorites=await work.favorites.list_removed(customer_id),
-            )
+        records = await self.queries.find_records(customer_id)
+        if records is None:
+            raise CustomerNotFound
+        return CustomerExport(exported_at=self.clock(), records=records)

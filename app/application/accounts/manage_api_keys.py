@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from app.application.ports import Clock
 from app.domain.access import ApiKey, ApiKeyId, PresentedApiKey, Scope
+from app.domain.queries import Queries
 from app.domain.repository import UnitOfWorkFactory
 
 logger = logging.getLogger(__name__)
@@ -12,8 +13,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManageApiKeys:
-    """Make, list and revoke the keys of internal systems."""
+    """Create, list and revoke the keys of internal systems."""
 
+    queries: Queries
     uow: UnitOfWorkFactory
     clock: Clock
     new_key: Callable[[], PresentedApiKey]
@@ -21,7 +23,7 @@ class ManageApiKeys:
     async def create(
         self, *, name: str, scopes: frozenset[Scope], lifetime: timedelta | None
     ) -> PresentedApiKey:
-        """Make a key; what is returned cannot be had a second time."""
+        """Create a key; only this call returns its secret."""
         now, presented = self.clock(), self.new_key()
         key = ApiKey(
             id=presented.id,
@@ -39,11 +41,10 @@ class ManageApiKeys:
 
     async def list_all(self) -> Sequence[ApiKey]:
         """Return every key, oldest first."""
-        async with self.uow() as work:
-            return await work.api_keys.list_all()
+        return await self.queries.list_api_keys()
 
     async def revoke(self, key_id: ApiKeyId) -> bool:
-        """End a key at once; tell whether there was one to revoke."""
+        """Revoke a key with immediate effect; tell whether there was one to revoke."""
         async with self.uow() as work:
             revoked = await work.api_keys.revoke(key_id, now=self.clock())
             await work.commit()

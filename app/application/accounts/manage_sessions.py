@@ -2,10 +2,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.application.customer_lookup import existing_customer
 from app.application.ports import Clock
 from app.domain.customer import CustomerId
-from app.domain.outcome import SessionNotFound
+from app.domain.outcome import CustomerNotFound, SessionNotFound
+from app.domain.queries import Queries
 from app.domain.repository import UnitOfWorkFactory
 from app.domain.session import Session, SessionId
 
@@ -14,8 +14,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManageSessions:
-    """See where an account is signed in, and end that."""
+    """List and end the sessions of an account."""
 
+    queries: Queries
     uow: UnitOfWorkFactory
     clock: Clock
 
@@ -25,11 +26,7 @@ class ManageSessions:
 
         :raises CustomerNotFound: if there is no such customer
         """
-        async with self.uow() as work:
-            sessions = await work.sessions.list_active(customer_id, now=self.clock())
-            if not sessions:
-                await existing_customer(work, customer_id)
-        return sessions
+        return await self.queries.list_sessions(customer_id, now=self.clock())
 
     async def end_all(self, *, customer_id: CustomerId) -> None:
         """
@@ -39,8 +36,8 @@ class ManageSessions:
         """
         async with self.uow() as work:
             ended = await work.sessions.end_all(customer_id, now=self.clock())
-            if not ended:
-                await existing_customer(work, customer_id)
+            if not ended and await work.customers.get(customer_id) is None:
+                raise CustomerNotFound
             await work.commit()
         logger.info("sessions_ended", extra={"customer_id": str(customer_id)})
 

@@ -1,15 +1,15 @@
 from dataclasses import dataclass
 
-from app.application.customer_lookup import existing_customer
 from app.domain.customer import Customer, CustomerId
-from app.domain.repository import UnitOfWorkFactory
+from app.domain.outcome import CustomerNotFound
+from app.domain.queries import Queries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadCustomer:
-    """Look at one customer."""
+    """Read one customer."""
 
-    uow: UnitOfWorkFactory
+    queries: Queries
 
     async def __call__(self, *, customer_id: CustomerId) -> Customer:
         """
@@ -17,5 +17,7 @@ class ReadCustomer:
 
         :raises CustomerNotFound: if there is no such customer
         """
-        async with self.uow() as work:
-            return await existing_customer(work, customer_id)
+        customer = await self.queries.find_customer(customer_id)
+        if customer is None:
+            raise CustomerNotFound
+        return customer

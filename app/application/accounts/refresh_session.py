@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshSession:
-    """Exchange a refresh token for its successor and a new access token (RFC 9700, 4.14.2)."""
+    """Exchange a refresh token for its successor and an access token (RFC 9700, 4.14.2)."""
 
     uow: UnitOfWorkFactory
     tokens: TokenIssuer
@@ -22,10 +22,9 @@ class RefreshSession:
 
     async def __call__(self, *, refresh_token: str) -> SignedIn:
         """
-        Go on with a session.
+        Continue a session.
 
-        A token that is presented again after its time ends the session, lastingly, whoever
-        presented it.
+        A token that is presented again after the grace period ends the session; that is committed.
 
         :raises InvalidRefreshToken: if the token is unknown, expired, or used before
         """
@@ -75,7 +74,7 @@ class RefreshSession:
         return successor
 
     def _issued_successor(self, family: RefreshFamily, presented: str) -> str:
-        # The keys may have been rotated since: one of them made the token that was stored.
+        # The keys may have been rotated since: find the one that made the stored token.
         for candidate in self.refresh_tokens.successors(presented):
             stored = family.successor
             if stored is not None and self.refresh_tokens.hash(candidate) == stored.hash:

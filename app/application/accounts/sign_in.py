@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from app.application.pending_attempts import AttemptsUnderWay
+from app.application.pending_attempts import PendingAttempts
 from app.application.ports import (
     Clock,
     DeviceTokens,
@@ -22,7 +22,7 @@ from app.domain.outcome import (
     InvalidEmail,
     TooManyAttempts,
 )
-from app.domain.repository import SignIns, UnitOfWorkFactory
+from app.domain.repository import UnitOfWorkFactory
 from app.domain.session import RefreshToken, Session, SessionId, SessionPolicy
 from app.domain.throttle import (
     AccessThrottles,
@@ -33,19 +33,20 @@ from app.domain.throttle import (
     email_key,
     ip_key,
 )
+from app.domain.writes import SignInWrites
 
 logger = logging.getLogger(__name__)
 
 TRIES = 10
-"""So often an attempt is made that others under way leave no room for."""
+"""How often an attempt is repeated that pending attempts leave no room for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignIn:
-    """Begin a session for somebody who knows an account's password."""
+    """Begin a session for a customer who proves the account's password."""
 
     uow: UnitOfWorkFactory
-    sign_ins: SignIns
+    sign_ins: SignInWrites
     hasher: PasswordHasher
     tokens: TokenIssuer
     refresh_tokens: RefreshTokenSource
@@ -54,7 +55,7 @@ class SignIn:
     policy: SessionPolicy
     clock: Clock
     new_id: NewId
-    under_way: AttemptsUnderWay = field(default_factory=AttemptsUnderWay)
+    pending: PendingAttempts = field(default_factory=PendingAttempts)
 
     async def __call__(
         self,
@@ -66,10 +67,10 @@ class SignIn:
         device_token: str | None = None,
     ) -> SignedIn:
         """
-        Sign in; an unknown address and a wrong password cost the same and end the same.
+        Sign in; an unknown address and a wrong password take the same time and outcome.
 
-        A device that signed in to this account before has attempts of its own: whoever guesses
-        elsewhere does not use them up.
+        A device that signed in to this account before has attempts of its own, which guesses from
+        elsewhere do not use up.
 
         :raises InvalidCredentials: if address and password do not belong together
         :raises TooManyAttempts: if too many attempts failed for this address or from this client
@@ -78,7 +79,7 @@ class SignIn:
         try:
             address = Email.parse(email)
         except InvalidEmail:
-            # No account has such an address; it is counted and costs as much as one that none has.
+            # No account has such an address; it is counted and costs as much as an unknown one.
             address = Email(email)
         known_device = device_token and self.devices.recognize(device_token, address)
         guessed_at = (
@@ -114,9 +115,11 @@ class SignIn:
                 issued_at=now,
             )
             # Only failures count.
-            customer = await self.sign_ins.begin(session, token, known=known, attempts=attempts)
+            customer = await self.sign_ins.begin_session(
+                session, token, password_hash=known, attempts=attempts
+            )
         if customer is None:
-            # Deleted or given another password while we compared with the old one.
+            # Deleted, or the password was changed while the old one was being verified.
             raise InvalidCredentials("E-mail or password is wrong")
         logger.info(
             "sign_in_succeeded",
@@ -135,25 +138,25 @@ class SignIn:
     async def _attempt(
         self, address: Email, *rules: tuple[ThrottleKey, ThrottleRule | None]
     ) -> AsyncGenerator[tuple[Sequence[Attempt], Customer | None]]:
-        """Count an attempt, which is under way until its outcome is known."""
+        """Count an attempt, which is pending until its outcome is known."""
         counted = [(key, rule) for key, rule in rules if rule is not None]
         keys = [key for key, _ in counted]
         for tried in itertools.count(1):
             try:
-                attempts, customer = await self.sign_ins.attempt(
+                attempts, customer = await self.sign_ins.take_attempts(
                     address.key, *counted, now=self.clock()
                 )
                 break
             except TooManyAttempts:
-                # Those under way may yet turn out to be none that count.
-                if tried == TRIES or not await self.under_way.one_ends(keys):
+                # Pending attempts may succeed, and then they do not count.
+                if tried == TRIES or not await self.pending.one_ends(keys):
                     raise
-        with self.under_way.one(keys):
+        with self.pending.one(keys):
             async with given_back_if_busy(self.uow, attempts):
                 yield attempts, customer
 
     async def _keep_rehashed(self, customer: Customer, password: Password) -> PasswordHash | None:
-        """Hash by the parameters of today if that is due; it can wait for the next sign-in."""
+        """Hash with the current parameters if the hash is outdated; not critical if busy."""
         if customer.password_hash is None or not self.hasher.outdated(customer.password_hash):
             return None
         try:

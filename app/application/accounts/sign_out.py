@@ -10,13 +10,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignOut:
-    """End the session somebody is in."""
+    """End the caller's session."""
 
     uow: UnitOfWorkFactory
     clock: Clock
 
     async def __call__(self, *, principal: CustomerPrincipal) -> None:
-        """End the session; its access tokens are refused from now on."""
+        """End the session; its access tokens are refused from then on."""
         async with self.uow() as work:
             session = await work.sessions.get(principal.session_id)
             if session is not None:

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignUp:
-    """Open an account for somebody who asks for one."""
+    """Register a customer at their own request."""
 
     uow: UnitOfWorkFactory
     hasher: PasswordHasher
@@ -23,7 +23,7 @@ class SignUp:
 
     async def __call__(self, *, name: str, email: str, password: str, ip: str) -> Customer:
         """
-        Register a customer; nobody signs up as an administrator.
+        Register a customer, never an administrator.
 
         :raises InvalidName: if the name is not acceptable
         :raises InvalidEmail: if the address is not valid

@@ -1,4 +1,4 @@
-"""What can be counted about the cache."""
+"""Metrics of the cache."""
 
 from abc import ABC, abstractmethod
 
@@ -8,19 +8,19 @@ from app.domain.product import ServedFrom
 
 
 class CacheObserver(ABC):
-    """Hears what the cache does; must not block and must not raise."""
+    """Counts the events of the cache; must not block or raise."""
 
     @abstractmethod
     def served(self, served_from: ServedFrom, *, collapsed: bool) -> None:
-        """Note an answer; `collapsed` if it shared a call that somebody else had begun."""
+        """Count an answer; `collapsed` if it shared a fetch of another request."""
 
     @abstractmethod
     def refused(self) -> None:
-        """Note that nothing could be answered: no copy, and the catalog cannot be asked."""
+        """Count a read that failed: no copy, and the catalog is unavailable."""
 
     @abstractmethod
     def asked(self, *, whole: bool, succeeded: bool) -> None:
-        """Note the end of a call for one product or for the `whole` catalog."""
+        """Count a finished call for one product or for the `whole` catalog."""
 
 
 class NullCacheObserver(CacheObserver):

@@ -1,7 +1,7 @@
 """
-The two questions the catalog can be asked: for one product, and for everything.
+The two refreshes of the products cache: of one product, and of the whole catalog.
 
-Each knows its place in storage: where its answer is kept, and where the right to ask it.
+Each knows its rows in storage: where its result is kept, and where its lease is.
 """
 
 from abc import ABC, abstractmethod
@@ -30,62 +30,64 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known(Generic[T]):
-    """What storage says: the answer if it holds a good one, and who may ask for a better one."""
+class CacheState(Generic[T]):
+    """What storage holds: a result if it is good enough, and the state of the lease."""
 
-    answer: T | None
+    result: T | None
     refresh: RefreshState
 
 
-class Question(ABC, Generic[R, T]):
-    """A question; the catalog replies with an R, out of which storage makes the answer, a T."""
+class CacheRefresh(ABC, Generic[R, T]):
+    """A refresh; the catalog responds with an R, from which storage makes the result, a T."""
 
     whole: bool
 
     @property
     @abstractmethod
     def key(self) -> str:
-        """The same for questions that one reply answers."""
+        """The same for refreshes that one response satisfies."""
 
     @abstractmethod
-    async def look(self, products: ProductRepository, *, now: datetime) -> Known[T]:
-        """Return what storage says; an answer if there is no need to ask."""
+    async def look_up(self, products: ProductRepository, *, now: datetime) -> CacheState[T]:
+        """Return the state in storage; with a result if no refresh is needed."""
 
     @abstractmethod
-    async def claim(self, products: ProductRepository, *, now: datetime, until: datetime) -> bool:
-        """Take the right to ask; tell whether it was free."""
+    async def acquire_lease(
+        self, products: ProductRepository, *, now: datetime, until: datetime
+    ) -> bool:
+        """Take the lease; tell whether it was free."""
 
     @abstractmethod
-    async def ask(self, catalog: ProductCatalog) -> R:
+    async def fetch(self, catalog: ProductCatalog) -> R:
         """
-        Ask the catalog.
+        Call the catalog.
 
-        :raises CatalogUnavailable: if it does not reply
+        :raises CatalogUnavailable: if it does not respond
         """
 
     @abstractmethod
-    async def keep(self, products: ProductRepository, reply: R, *, asked_at: datetime) -> T:
-        """Keep the reply, give the right back, and return the answer as storage has it now."""
+    async def store(self, products: ProductRepository, response: R, *, asked_at: datetime) -> T:
+        """Store the response, release the lease, and return the result as stored now."""
 
     @abstractmethod
-    async def spread(self, hot: HotProducts, reply: R, answer: T) -> None:
-        """Let the hot tier know an answer that has been kept."""
+    async def update_hot_tier(self, hot: HotProducts, response: R, result: T) -> None:
+        """Pass a result that has been stored on to the hot tier."""
 
     @abstractmethod
-    def unkept(self, reply: R, *, asked_at: datetime) -> T | None:
-        """Return the answer that a reply is without storage; None if it is none."""
+    def without_storage(self, response: R, *, asked_at: datetime) -> T | None:
+        """Return the result of a response that could not be stored; None if there is none."""
 
     @abstractmethod
     async def block(self, products: ProductRepository, *, until: datetime) -> None:
-        """Give the right back after a failure: nobody takes it before `until`."""
+        """Release the lease after a failure; it is not free again before `until`."""
 
 
-ProductAnswer: TypeAlias = CachedProduct | UnknownProduct
+ProductResult: TypeAlias = CachedProduct | UnknownProduct
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProductQuestion(Question["Product | None", ProductAnswer]):
-    """How is this product?"""
+class ProductRefresh(CacheRefresh["Product | None", ProductResult]):
+    """The refresh of one product."""
 
     whole = False
 
@@ -98,61 +100,67 @@ class ProductQuestion(Question["Product | None", ProductAnswer]):
         return f"product {self.id}"
 
     @override
-    async def look(self, products: ProductRepository, *, now: datetime) -> Known[ProductAnswer]:
+    async def look_up(
+        self, products: ProductRepository, *, now: datetime
+    ) -> CacheState[ProductResult]:
         row = await products.get(self.id)
         match row:
             case None:
-                return Known(answer=None, refresh=RefreshState())
+                return CacheState(result=None, refresh=RefreshState())
             case CachedProduct():
                 good = row.removed or row.freshness(self.policy, now=now) is Freshness.FRESH
             case UnknownProduct():
                 good = row.absent(now)
-        return Known(answer=row if good else None, refresh=row.refresh)
+        return CacheState(result=row if good else None, refresh=row.refresh)
 
     @override
-    async def claim(self, products: ProductRepository, *, now: datetime, until: datetime) -> bool:
-        return bool(await products.claim([self.id], now=now, until=until))
+    async def acquire_lease(
+        self, products: ProductRepository, *, now: datetime, until: datetime
+    ) -> bool:
+        return bool(await products.acquire_lease([self.id], now=now, until=until))
 
     @override
-    async def ask(self, catalog: ProductCatalog) -> Product | None:
+    async def fetch(self, catalog: ProductCatalog) -> Product | None:
         return await catalog.find(self.id)
 
     @override
-    async def keep(
-        self, products: ProductRepository, reply: Product | None, *, asked_at: datetime
-    ) -> ProductAnswer:
-        if reply is None:
+    async def store(
+        self, products: ProductRepository, response: Product | None, *, asked_at: datetime
+    ) -> ProductResult:
+        if response is None:
             await products.note_absence(
                 self.id, asked_at=asked_at, until=asked_at + self.policy.negative_ttl
             )
         else:
-            await products.store([reply], asked_at=asked_at)
+            await products.store([response], asked_at=asked_at)
         row = await products.get(self.id)
         if (
-            reply is None
+            response is None
             and isinstance(row, CachedProduct)
             and row.missing_since
             and not row.removed
         ):
-            # An odd "no" about a product we know: the second opinion is worth more a little later.
+            # An odd "no" about a known product: a second opinion is worth more a little later.
             await products.block([self.id], until=asked_at + self.policy.backoff)
-        return row or self.unkept(reply, asked_at=asked_at)
+        return row or self.without_storage(response, asked_at=asked_at)
 
     @override
-    async def spread(self, hot: HotProducts, reply: Product | None, answer: ProductAnswer) -> None:
-        match answer:
+    async def update_hot_tier(
+        self, hot: HotProducts, response: Product | None, result: ProductResult
+    ) -> None:
+        match result:
             case CachedProduct(removed_at=datetime() as removed_at):
                 await hot.outdate([self.id], before=removed_at)
             case CachedProduct():
-                await hot.keep(answer, until=answer.fresh_until(self.policy))
+                await hot.keep(result, until=result.fresh_until(self.policy))
             case UnknownProduct():
                 pass
 
     @override
-    def unkept(self, reply: Product | None, *, asked_at: datetime) -> ProductAnswer:
-        if reply is None:
+    def without_storage(self, response: Product | None, *, asked_at: datetime) -> ProductResult:
+        if response is None:
             return UnknownProduct(id=self.id, absent_until=asked_at + self.policy.negative_ttl)
-        return CachedProduct(product=reply, fetched_at=asked_at)
+        return CachedProduct(product=response, fetched_at=asked_at)
 
     @override
     async def block(self, products: ProductRepository, *, until: datetime) -> None:
@@ -160,27 +168,27 @@ class ProductQuestion(Question["Product | None", ProductAnswer]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogRefresh:
-    """The whole catalog was asked for at `fetched_at`; these products are removed by that."""
+class CatalogResult:
+    """The whole catalog was fetched at `fetched_at`; these products are removed by that."""
 
     fetched_at: datetime
     removed: frozenset[ProductId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogQuestion(Question[Sequence[Product], CatalogRefresh]):
+class CatalogRefresh(CacheRefresh[Sequence[Product], CatalogResult]):
     """
-    What is there?
+    The refresh of the whole catalog.
 
-    A list that was asked for before `since` is no answer. `about` are the products for whose sake
-    the question is asked: their rows show that somebody asks, so that nobody else does.
+    A list that was fetched before `since` is not a result. `due` are the products that made the
+    refresh necessary: their leases are taken too, so that they are not fetched one by one.
     """
 
     whole = True
 
     since: datetime
     policy: CachePolicy
-    about: frozenset[ProductId] = frozenset()
+    due: frozenset[ProductId] = frozenset()
 
     @property
     @override
@@ -188,49 +196,53 @@ class CatalogQuestion(Question[Sequence[Product], CatalogRefresh]):
         return "catalog"
 
     @override
-    async def look(self, products: ProductRepository, *, now: datetime) -> Known[CatalogRefresh]:
+    async def look_up(
+        self, products: ProductRepository, *, now: datetime
+    ) -> CacheState[CatalogResult]:
         state = await products.catalog_state()
         if state.fetched_at is None or state.fetched_at < self.since:
-            return Known(answer=None, refresh=state.refresh)
-        return Known(answer=CatalogRefresh(fetched_at=state.fetched_at), refresh=state.refresh)
+            return CacheState(result=None, refresh=state.refresh)
+        return CacheState(result=CatalogResult(fetched_at=state.fetched_at), refresh=state.refresh)
 
     @override
-    async def claim(self, products: ProductRepository, *, now: datetime, until: datetime) -> bool:
-        if not await products.claim_catalog(now=now, until=until):
+    async def acquire_lease(
+        self, products: ProductRepository, *, now: datetime, until: datetime
+    ) -> bool:
+        if not await products.acquire_catalog_lease(now=now, until=until):
             return False
-        if self.about:
-            await products.claim(self.about, now=now, until=until)
+        if self.due:
+            await products.acquire_lease(self.due, now=now, until=until)
         return True
 
     @override
-    async def ask(self, catalog: ProductCatalog) -> Sequence[Product]:
+    async def fetch(self, catalog: ProductCatalog) -> Sequence[Product]:
         return await catalog.list_all()
 
     @override
-    async def keep(
-        self, products: ProductRepository, reply: Sequence[Product], *, asked_at: datetime
-    ) -> CatalogRefresh:
-        listed = frozenset(product.id for product in reply)
-        await products.store(reply, asked_at=asked_at)
+    async def store(
+        self, products: ProductRepository, response: Sequence[Product], *, asked_at: datetime
+    ) -> CatalogResult:
+        listed = frozenset(product.id for product in response)
+        await products.store(response, asked_at=asked_at)
         removed = await products.note_complete_list(listed, asked_at=asked_at)
-        if left_out := self.about - listed:
+        if left_out := self.due - listed:
             await products.block(left_out, until=asked_at + self.policy.backoff)
-        return CatalogRefresh(fetched_at=asked_at, removed=removed)
+        return CatalogResult(fetched_at=asked_at, removed=removed)
 
     @override
-    async def spread(
-        self, hot: HotProducts, reply: Sequence[Product], answer: CatalogRefresh
+    async def update_hot_tier(
+        self, hot: HotProducts, response: Sequence[Product], result: CatalogResult
     ) -> None:
         # Not the copies themselves: some of them may have been younger in storage already.
-        known = {product.id for product in reply}
-        await hot.outdate(known | answer.removed, before=answer.fetched_at)
+        known = {product.id for product in response}
+        await hot.outdate(known | result.removed, before=result.fetched_at)
 
     @override
-    def unkept(self, reply: Sequence[Product], *, asked_at: datetime) -> None:
+    def without_storage(self, response: Sequence[Product], *, asked_at: datetime) -> None:
         return None
 
     @override
     async def block(self, products: ProductRepository, *, until: datetime) -> None:
         await products.block_catalog(until=until)
-        if self.about:
-            await products.block(self.about, until=until)
+        if self.due:
+            await products.block(self.due, until=until)

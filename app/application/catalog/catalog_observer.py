@@ -1,4 +1,4 @@
-"""What can be counted about the calls of the catalog."""
+"""Metrics of the calls to the catalog."""
 
 from abc import ABC, abstractmethod
 from enum import StrEnum
@@ -7,14 +7,14 @@ from typing_extensions import override
 
 
 class Operation(StrEnum):
-    """What the catalog was asked for."""
+    """What a call fetches."""
 
     FIND = "find"
     LIST = "list"
 
 
 class CallOutcome(StrEnum):
-    """The end of a call in one word, for logs and metrics."""
+    """The outcome of a call, for logs and metrics."""
 
     FOUND = "found"
     ABSENT = "absent"
@@ -30,7 +30,7 @@ class CallOutcome(StrEnum):
 
 
 class BreakerState(StrEnum):
-    """Calls pass, calls are refused, or one call is let through to see."""
+    """Calls pass, calls are refused, or a single trial call passes."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -38,21 +38,21 @@ class BreakerState(StrEnum):
 
 
 class CatalogObserver(ABC):
-    """Is told of each call and of each change of the breaker; has to be quick and not raise."""
+    """Counts calls and changes of the breaker; must not block or raise."""
 
     @abstractmethod
     def called(
         self, operation: Operation, *, outcome: CallOutcome, latency_s: float, retries: int
     ) -> None:
-        """Take note of a call that ended; one whose caller gave up is not told of."""
+        """Count a finished call; canceled ones are not counted."""
 
     @abstractmethod
     def breaker_changed(self, state: BreakerState) -> None:
-        """Take note of the breaker's new state; it is closed at first."""
+        """Note the breaker's new state; it is closed at first."""
 
 
 class NullCatalogObserver(CatalogObserver):
-    """Takes no notice."""
+    """Counts nothing."""
 
     @override
     def called(

@@ -1,4 +1,4 @@
-"""The hot tier: young copies of products where they are quicker to have than from storage."""
+"""The hot tier: fresh copies of products in a cache that is faster than storage."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
@@ -12,9 +12,9 @@ from app.domain.product import CachedProduct, ProductId
 
 class HotLookup(StrEnum):
     """
-    What became of asking the hot tier.
+    The result of a lookup in the hot tier.
 
-    An `error` cost somebody a wait; whoever was `spared` did not ask, as others had just failed.
+    An `error` cost a wait; a `spared` lookup was skipped because others had just failed.
     """
 
     HIT = "hit"
@@ -25,28 +25,27 @@ class HotLookup(StrEnum):
 
 class HotProducts(ABC):
     """
-    Copies that all processes share, each for a short time.
+    Copies shared by all processes, each for a short time.
 
-    Storage has the truth. This may forget anything at any time, answers at once or not at all, and
-    never raises. Of what has been told to it while it could be reached, it never gives out the
-    older.
+    Storage is authoritative. The hot tier may lose anything at any time, answers at once or not at
+    all, and never raises. Among the copies it was given, it never returns an older one.
     """
 
     @abstractmethod
     async def get(self, product_id: ProductId) -> CachedProduct | None:
-        """Return a copy, if there is one; of the row it tells the product and `fetched_at`."""
+        """Return a copy, with its product and `fetched_at` alone, if there is one."""
 
     @abstractmethod
     async def keep(self, copy: CachedProduct, *, until: datetime) -> None:
-        """Hold a copy, no longer than `until`, unless there is a newer one or it is outdated."""
+        """Keep a copy until a moment, unless there is a newer one or it is outdated."""
 
     @abstractmethod
     async def outdate(self, product_ids: Collection[ProductId], *, before: datetime) -> None:
-        """Give out no more copies of these products that were fetched before a moment."""
+        """Return no more copies of these products that were fetched before a moment."""
 
 
 class NullHotProducts(HotProducts):
-    """Holds nothing."""
+    """Keeps nothing."""
 
     @override
     async def get(self, product_id: ProductId) -> CachedProduct | None:

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 from app.application.catalog.product_reader import ProductReader
 from app.domain.product import PopularProduct
-from app.domain.repository import UnitOfWorkFactory
+from app.domain.queries import Queries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,16 +11,15 @@ class ListPopular:
     """
     Show which products most customers favor.
 
-    Those that fewer than `at_least` favor are left out: a small count would tell about people.
+    Those with fewer than `at_least` favorites are left out: a small count could identify people.
     """
 
-    uow: UnitOfWorkFactory
+    queries: Queries
     products: ProductReader
     at_least: int
 
     async def __call__(self, *, limit: int) -> Sequence[PopularProduct]:
         """Return the most favored products, most first."""
-        async with self.uow() as work:
-            popular = await work.popularity.list_popular(at_least=self.at_least, limit=limit)
-        self.products.refresh_soon([product.cached for product in popular])
+        popular = await self.queries.list_popular(at_least=self.at_least, limit=limit)
+        self.products.refresh_soon(product.cached for product in popular)
         return popular

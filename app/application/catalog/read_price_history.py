@@ -2,23 +2,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.domain.outcome import ProductNotFound
-from app.domain.product import CachedProduct, PricePoint, ProductId
-from app.domain.repository import UnitOfWorkFactory
+from app.domain.product import PricePoint, ProductId
+from app.domain.queries import Queries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadPriceHistory:
     """Show which prices a product has had."""
 
-    uow: UnitOfWorkFactory
+    queries: Queries
 
     async def __call__(self, *, product_id: ProductId) -> Sequence[PricePoint]:
         """
-        Return the prices seen, oldest first; the catalog is not asked.
+        Return the prices seen, oldest first; the catalog is not called.
 
-        :raises ProductNotFound: if no copy of the product was ever held
+        :raises ProductNotFound: if no copy of the product was ever stored
         """
-        async with self.uow() as work:
-            if not isinstance(await work.products.get(product_id), CachedProduct):
-                raise ProductNotFound("No price of this product has been seen")
-            return await work.products.price_history(product_id)
+        prices = await self.queries.list_prices(product_id)
+        if prices is None:
+            raise ProductNotFound("No price of this product has been seen")
+        return prices

@@ -1,30 +1,36 @@
 from dataclasses import dataclass
 
 from app.application.catalog.product_reader import ProductReader
+from app.domain.access import SessionCheck
 from app.domain.customer import CustomerId
-from app.domain.favorite import FavoriteItem
+from app.domain.favorite import FavoriteItem, ListVersion
 from app.domain.outcome import FavoriteNotFound
 from app.domain.product import ProductId
-from app.domain.repository import UnitOfWorkFactory
+from app.domain.queries import Queries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadFavorite:
-    """Look at one favorite."""
+    """Read one favorite."""
 
-    uow: UnitOfWorkFactory
+    queries: Queries
     products: ProductReader
 
-    async def __call__(self, *, customer_id: CustomerId, product_id: ProductId) -> FavoriteItem:
+    async def __call__(
+        self,
+        *,
+        customer_id: CustomerId,
+        product_id: ProductId,
+        session: SessionCheck | None = None,
+    ) -> tuple[ListVersion, FavoriteItem]:
         """
-        Return the favorite with the last known copy of its product.
+        Return the favorite with the last known copy of its product, and the list's version.
 
+        :raises InvalidToken: if the session is not valid
         :raises FavoriteNotFound: if the product is not one of the customer's favorites
         """
-        async with self.uow() as work:
-            item = await work.favorites.get(customer_id, product_id)
-        if item is None:
+        found = await self.queries.find_favorite(customer_id, product_id, session=session)
+        if found.item is None:
             raise FavoriteNotFound("The product is not one of the customer's favorites")
-        if item.cached is not None:
-            self.products.refresh_soon([item.cached])
-        return item
+        self.products.refresh_soon([found.item.cached])
+        return found.version, found.item

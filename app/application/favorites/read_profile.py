@@ -1,36 +1,27 @@
 from dataclasses import dataclass
 
 from app.application.catalog.product_reader import ProductReader
-from app.application.customer_lookup import existing_customer
-from app.domain.customer import Customer
-from app.domain.favorite import FavoriteItem, FavoriteQuery
-from app.domain.page import Page
-from app.domain.repository import UnitOfWorkFactory
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """A customer with the first page of their favorites."""
-
-    customer: Customer
-    favorites: Page[FavoriteItem]
+from app.domain.access import SessionCheck
+from app.domain.customer import CustomerId
+from app.domain.queries import ProfileRead, Queries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadProfile:
-    """Give a front end in one answer what its first screen shows."""
+    """Give a front end everything its first screen shows in one answer."""
 
-    uow: UnitOfWorkFactory
+    queries: Queries
     products: ProductReader
 
-    async def __call__(self, query: FavoriteQuery) -> Profile:
+    async def __call__(
+        self, *, customer_id: CustomerId, limit: int, session: SessionCheck | None = None
+    ) -> ProfileRead:
         """
-        Return the customer and a page of favorites.
+        Return the customer and the newest favorites.
 
+        :raises InvalidToken: if the session is not valid
         :raises CustomerNotFound: if there is no such customer
         """
-        async with self.uow() as work:
-            customer = await existing_customer(work, query.customer_id)
-            page = await work.favorites.list_page(query)
-        self.products.refresh_soon([item.cached for item in page.items if item.cached])
-        return Profile(customer=customer, favorites=page)
+        profile = await self.queries.find_profile(customer_id, limit=limit, session=session)
+        self.products.refresh_soon(item.cached for item in profile.page.items)
+        return profile

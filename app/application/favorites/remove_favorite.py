@@ -1,35 +1,48 @@
 import logging
 from dataclasses import dataclass
 
-from app.application.customer_lookup import existing_customer
 from app.application.ports import Clock
+from app.domain.access import SessionCheck, session_ended
 from app.domain.customer import CustomerId
+from app.domain.outcome import CustomerNotFound
 from app.domain.product import ProductId
-from app.domain.repository import UnitOfWorkFactory
+from app.domain.writes import FavoriteWrites, RemoveOutcome
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveFavorite:
-    """Take a product off a customer's favorites."""
+    """Remove a product from a customer's favorites."""
 
-    uow: UnitOfWorkFactory
+    favorites: FavoriteWrites
     clock: Clock
 
-    async def __call__(self, *, customer_id: CustomerId, product_id: ProductId) -> None:
+    async def __call__(
+        self,
+        *,
+        customer_id: CustomerId,
+        product_id: ProductId,
+        session: SessionCheck | None = None,
+    ) -> None:
         """
-        Remove the favorite; one that is not there is gone already.
+        Remove the favorite; one that is not there is no error.
 
+        :raises InvalidToken: if the session is not valid
         :raises CustomerNotFound: if there is no such customer
         """
-        async with self.uow() as work:
-            removed = await work.favorites.remove(customer_id, product_id, now=self.clock())
-            if not removed:
-                await existing_customer(work, customer_id)
-            await work.commit()
-        if removed:
-            logger.info(
-                "favorite_removed",
-                extra={"customer_id": str(customer_id), "product_id": product_id},
-            )
+        outcome = await self.favorites.remove(
+            customer_id, product_id, now=self.clock(), session=session
+        )
+        match outcome:
+            case RemoveOutcome.REMOVED:
+                logger.info(
+                    "favorite_removed",
+                    extra={"customer_id": str(customer_id), "product_id": product_id},
+                )
+            case RemoveOutcome.ABSENT:
+                pass
+            case RemoveOutcome.NO_CUSTOMER:
+                raise CustomerNotFound
+            case RemoveOutcome.SESSION_ENDED:
+                raise session_ended()

@@ -5,10 +5,10 @@ from datetime import timedelta
 from app.application.ports import Clock
 from app.domain.customer import CustomerId
 from app.domain.favorite import FavoriteItem
-from app.domain.job import ValidateProduct
-from app.domain.outcome import FavoriteNotFound
+from app.domain.outcome import FavoriteNotFound, FavoritesFull
 from app.domain.product import ProductId
-from app.domain.repository import UnitOfWorkFactory
+from app.domain.queries import Queries
+from app.domain.writes import FavoriteLimits, FavoriteWrites, RestoreOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -17,10 +17,11 @@ logger = logging.getLogger(__name__)
 class RestoreFavorite:
     """Undo the removal of a favorite, for as long as `window` after it."""
 
-    uow: UnitOfWorkFactory
+    queries: Queries
+    favorites: FavoriteWrites
     clock: Clock
     window: timedelta
-    favorites_max: int
+    limits: FavoriteLimits
 
     async def __call__(self, *, customer_id: CustomerId, product_id: ProductId) -> FavoriteItem:
         """
@@ -29,23 +30,29 @@ class RestoreFavorite:
         :raises FavoriteNotFound: if there is none, or it was removed too long ago
         :raises FavoritesFull: if the list is full
         """
-        async with self.uow() as work:
-            restored = await work.favorites.restore(
-                customer_id,
-                product_id,
-                removed_since=self.clock() - self.window,
-                at_most=self.favorites_max,
-            )
-            item = await work.favorites.get(customer_id, product_id)
-            if item is None:
-                raise FavoriteNotFound("There is no removed favorite that could be restored")
-            if restored and item.favorite.pending:
-                # The answer that it waited for may have come while it was away.
-                await work.jobs.enqueue(ValidateProduct(product_id=product_id))
-            await work.commit()
-        if restored:
-            logger.info(
-                "favorite_restored",
-                extra={"customer_id": str(customer_id), "product_id": product_id},
-            )
-        return item
+        outcome = await self.favorites.restore(
+            customer_id,
+            product_id,
+            removed_since=self.clock() - self.window,
+            limits=self.limits,
+        )
+        match outcome:
+            case RestoreOutcome.RESTORED:
+                logger.info(
+                    "favorite_restored",
+                    extra={"customer_id": str(customer_id), "product_id": product_id},
+                )
+            case RestoreOutcome.PRESENT:
+                pass
+            case RestoreOutcome.FULL:
+                raise FavoritesFull("The list of favorites is full")
+            case RestoreOutcome.NOT_RESTORABLE | RestoreOutcome.NO_CUSTOMER:
+                raise _not_restorable()
+        found = await self.queries.find_favorite(customer_id, product_id)
+        if found.item is None:
+            raise _not_restorable()
+        return found.item
+
+
+def _not_restorable() -> FavoriteNotFound:
+    return FavoriteNotFound("There is no removed favorite that could be restored")

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidatePendingProduct:
-    """Find out about a product that was favorited while the catalog could not be asked."""
+    """Settle the favorites of a product that was added while the catalog was unavailable."""
 
     uow: UnitOfWorkFactory
     products: ProductReader
@@ -20,7 +20,7 @@ class ValidatePendingProduct:
 
     async def __call__(self, *, product_id: ProductId) -> None:
         """
-        Confirm or reject all favorites that wait for this product; doing it again changes nothing.
+        Confirm or reject all pending favorites of the product; a repetition changes nothing.
 
         :raises CatalogUnavailable: if the catalog still cannot be asked
         """

@@ -11,12 +11,12 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purge:
     """
-    Erase what nobody needs any more.
+    Erase data that has outlived its purpose.
 
-    Ended sessions are kept for `sessions_kept`, so that a stolen token that turns up late is still
-    recognized. A removed favorite can be restored within `undo_window`, and that it was removed is
-    told to clients that come back within `removals_kept`. Throttles are kept for `throttles_kept`,
-    at least as long as the longest window.
+    Ended sessions are kept for `sessions_kept`, so that the late reuse of a stolen token is still
+    recognized. A removed favorite can be restored within `undo_window`; the removal itself is
+    reported to clients that synchronize within `removals_kept`. Throttles are kept for
+    `throttles_kept`, at least as long as the longest window.
     """
 
     uow: UnitOfWorkFactory

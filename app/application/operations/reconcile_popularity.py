@@ -8,12 +8,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcilePopularity:
-    """Count anew how many customers favor each product, should a count ever be wrong."""
+    """Count again how many customers favor each product."""
 
     uow: UnitOfWorkFactory
 
     async def __call__(self) -> None:
-        """Repair the counts; a repair is a warning, since none should be needed."""
+        """Repair wrong counts; a repair is logged as a warning, since none should be needed."""
         async with self.uow() as work:
             repaired = await work.popularity.reconcile()
             await work.commit()

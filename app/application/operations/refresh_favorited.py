@@ -2,19 +2,19 @@ import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
-from app.application.catalog.product_reader import ProductReader
+from app.application.catalog.catalog_reader import CatalogReader
 from app.application.ports import Clock
-from app.domain.repository import UnitOfWorkFactory
+from app.domain.queries import Queries
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshFavorited:
-    """Ask anew for what somebody favorited before the copy outlives its hard TTL."""
+    """Refresh favorited products before their copies reach the hard TTL."""
 
-    uow: UnitOfWorkFactory
-    products: ProductReader
+    queries: Queries
+    catalog: CatalogReader
     clock: Clock
     older_than: timedelta
 
@@ -24,11 +24,10 @@ class RefreshFavorited:
 
         :raises CatalogUnavailable: if the catalog cannot be asked
         """
-        async with self.uow() as work:
-            due = await work.products.list_favorited(
-                fetched_before=self.clock() - self.older_than, limit=1
-            )
+        due = await self.queries.list_favorited(
+            fetched_before=self.clock() - self.older_than, limit=1
+        )
         if not due:
             return False
-        await self.products.refresh_all()
+        await self.catalog.refresh_all()
         return True

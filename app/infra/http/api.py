@@ -12,49 +12,50 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 from typing_extensions import override
 
-from app.application.use_cases import UseCases
+from app.application.build import UseCases
 from app.domain.outcome import DomainError
 from app.infra.http import openapi, problem_page
 from app.infra.http.access import recognized
+from app.infra.http.dispatch import Dispatch
 from app.infra.http.docs import add_docs
-from app.infra.http.lately_shown import LatelyShown
-from app.infra.http.methods import allowing
+from app.infra.http.json_writer import JsonWriter
+from app.infra.http.methods import with_allow
 from app.infra.http.middleware.body_limit import BodyLimit
 from app.infra.http.middleware.cors import Cors
 from app.infra.http.middleware.cross_site import RefuseCrossSite
-from app.infra.http.middleware.envelope import Envelope
 from app.infra.http.middleware.error_boundary import ErrorBoundary
 from app.infra.http.middleware.head import HeadAsGet
 from app.infra.http.middleware.rate_limit import RateLimit
+from app.infra.http.middleware.request_context import RequestContextMiddleware
 from app.infra.http.middleware.target import CheckTarget
 from app.infra.http.middleware.trace import Trace
 from app.infra.http.options import HttpOptions
 from app.infra.http.paging import CursorCodec
-from app.infra.http.plain.requests import PlainRequests
 from app.infra.http.problem import RequestError, answer_problem
 from app.infra.http.router import auth, customers, favorite_bulk, favorites, health, products
 from app.infra.http.validation import answer_http_exception, answer_invalid
 
 VERSION = "1.0.0"
 
-# Of paths that fit alike the first counts: "…/favorites/import" before "…/{product_id}".
 _ROUTERS = (
-    *auth.routers,
-    *customers.routers,
-    favorite_bulk.router,
     favorites.router,
+    favorite_bulk.router,
+    *customers.routers,
+    *auth.routers,
     products.router,
     health.router,
     problem_page.router,
 )
+# Not included as routers: FastAPI would build each route again for every application.
+_ROUTES = [route for router in _ROUTERS for route in router.routes]
 
 
 class _Api(FastAPI):
     """
-    FastAPI, with nothing around our own layers.
+    FastAPI without its own outermost middleware.
 
-    What it puts there knows nothing of problem documents, and costs every request three calls and
-    each message of its answer one. What goes wrong outside of `ErrorBoundary` the server answers.
+    That middleware does not write problem documents, and adds three calls per request and one per
+    response message. The server answers errors outside of `ErrorBoundary`.
     """
 
     @override
@@ -68,19 +69,20 @@ class _Api(FastAPI):
 
 def create_api(use_cases: AbstractAsyncContextManager[UseCases], options: HttpOptions) -> FastAPI:
     """
-    Build the application; the use cases are entered when it starts and left when it stops.
+    Build the application.
 
-    They are in the state of every request as `use_cases`.
+    The context of the use cases is entered at startup and exited at shutdown. The use cases are in
+    the state of every request.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[dict[str, Any]]:
         try:
             async with use_cases as wired:
-                # In the state of each request, where it is found soonest.
+                # The server copies this into the state of each request.
                 yield {
                     "use_cases": wired,
-                    "lately_shown": LatelyShown(),
+                    "json_writer": JsonWriter(wired.cache_policy),
                     "api_key_field": options.api_key_header.lower().encode(),
                 }
         finally:
@@ -96,7 +98,7 @@ def create_api(use_cases: AbstractAsyncContextManager[UseCases], options: HttpOp
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        # Its own traces hold paths and queries, which are the client's words.
+        # FastAPI's own traces contain paths and queries, which are the client's text.
         telemetry={
             "tracing": False,
             "metrics": False,
@@ -104,16 +106,14 @@ def create_api(use_cases: AbstractAsyncContextManager[UseCases], options: HttpOp
             "operation_spans": False,
             "auto_configure": False,
         },
-        # Not included as routers: that would make each of them again, for every application and
-        # while its first requests wait.
-        routes=[route for router in _ROUTERS for route in router.routes],
+        routes=_ROUTES,
         lifespan=lifespan,
         middleware=_middleware(options),
         exception_handlers={
             DomainError: answer_problem,
             RequestError: answer_problem,
             RequestValidationError: answer_invalid,
-            HTTPException: allowing(answer_http_exception),
+            HTTPException: with_allow(answer_http_exception),
         },
     )
     api.state.options = options
@@ -127,12 +127,12 @@ def create_api(use_cases: AbstractAsyncContextManager[UseCases], options: HttpOp
 
 def _middleware(options: HttpOptions) -> list[Middleware]:
     """
-    Return the layers around the routes, the outermost first.
+    Return the middleware around the routes, the outermost first.
 
-    A trace is of everything, if there are traces; the envelope is about the answer as it leaves,
-    refusals included; requests are counted before anything is done for them; what else refuses
-    stands inside the boundary that words refusals, and the body is read last, when nothing else
-    speaks against the request.
+    Traces, header fields and log lines cover every response, also those of inner middleware. The
+    rate limit comes before any other work. Middleware that refuses requests is within
+    `ErrorBoundary`, which answers its exceptions. The body is read last, only of requests that
+    nothing else refused.
     """
     cors = Middleware(
         Cors, allowed_origins=options.allowed_origins, api_key_header=options.api_key_header
@@ -140,7 +140,7 @@ def _middleware(options: HttpOptions) -> list[Middleware]:
     return [
         *([Middleware(Trace, tracer=options.tracer)] if options.tracer is not None else []),
         Middleware(
-            Envelope,
+            RequestContextMiddleware,
             log=options.log,
             observe=options.observe,
             trusted_proxies=options.trusted_proxies,
@@ -153,9 +153,9 @@ def _middleware(options: HttpOptions) -> list[Middleware]:
             else []
         ),
         Middleware(ErrorBoundary),
-        Middleware(PlainRequests),
         Middleware(CheckTarget),
         Middleware(RefuseCrossSite, allowed_origins=options.allowed_origins),
         Middleware(BodyLimit, limit=options.max_body_bytes),
         Middleware(HeadAsGet),
+        Middleware(Dispatch, routes=_ROUTES),
     ]

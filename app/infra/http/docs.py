@@ -1,8 +1,8 @@
 """
-The pages that explain the API, served without help from elsewhere.
+The documentation pages, Swagger UI and ReDoc, without requests to other sites.
 
-`fastapi-offline` brings the assets of Swagger UI and ReDoc; the pages are ours, so that they need
-neither a CDN nor inline scripts, and a strict Content-Security-Policy holds.
+The assets come from the package `fastapi-offline`. The pages are written here, without inline
+scripts, so that they work with a strict Content-Security-Policy.
 """
 
 import json
@@ -19,11 +19,12 @@ from typing_extensions import override
 
 _ASSETS = "/docs/assets"
 _VERSION = version("fastapi-offline")
+_MAX_AGE = {"Cache-Control": "public, max-age=300"}
 
 _POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "connect-src 'self'; font-src 'self' data:; img-src 'self' data:; script-src 'self'; "
-    # Both tools write style elements at run time; ReDoc searches in a worker made of a blob.
+    # Both tools add style elements at run time; the search of ReDoc is a worker from a blob.
     "style-src 'self' 'unsafe-inline'; worker-src 'self' blob:"
 )
 
@@ -44,7 +45,7 @@ _SWAGGER = f"""<!doctype html>
 </html>
 """
 
-_BEGIN = """SwaggerUIBundle({
+_START = """SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
@@ -71,7 +72,7 @@ _REDOC = f"""<!doctype html>
 
 
 class _Assets(StaticFiles):
-    """Files whose URL names their version: they never change."""
+    """Files that never change, because their URLs contain a version."""
 
     @override
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
@@ -86,8 +87,8 @@ def add_docs(api: FastAPI) -> None:
     async def swagger(_: Request) -> Response:
         return _page(_SWAGGER)
 
-    async def begin(_: Request) -> Response:
-        return Response(_BEGIN, media_type="text/javascript", headers=_short())
+    async def start(_: Request) -> Response:
+        return Response(_START, media_type="text/javascript", headers=_MAX_AGE)
 
     async def redoc(_: Request) -> Response:
         return _page(_REDOC)
@@ -97,19 +98,15 @@ def add_docs(api: FastAPI) -> None:
     async def openapi(_: Request) -> Response:
         if "json" not in rendered:
             rendered["json"] = json.dumps(api.openapi()).encode()
-        return Response(rendered["json"], media_type="application/json", headers=_short())
+        return Response(rendered["json"], media_type="application/json", headers=_MAX_AGE)
 
     api.add_route("/openapi.json", openapi, include_in_schema=False)
     api.add_route("/docs", swagger, include_in_schema=False)
-    api.add_route("/docs/begin.js", begin, include_in_schema=False)
+    api.add_route("/docs/begin.js", start, include_in_schema=False)
     api.add_route("/redoc", redoc, include_in_schema=False)
     static = files("fastapi_offline").joinpath("static")
     api.mount(_ASSETS, _Assets(directory=str(static)), name="docs-assets")
 
 
 def _page(html: str) -> Response:
-    return HTMLResponse(html, headers={"Content-Security-Policy": _POLICY, **_short()})
-
-
-def _short() -> dict[str, str]:
-    return {"Cache-Control": "public, max-age=300"}
+    return HTMLResponse(html, headers={"Content-Security-Policy": _POLICY, **_MAX_AGE})

@@ -1,4 +1,4 @@
-"""Which methods a path knows, for the header `Allow`."""
+"""The header field `Allow` of responses to unsupported methods."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias, cast
@@ -11,18 +11,18 @@ from starlette.routing import compile_path
 Handler: TypeAlias = Callable[[Request, Exception], Coroutine[Any, Any, Response]]
 
 
-def allowing(handle: Handler) -> Handler:
+def with_allow(handle: Handler) -> Handler:
     """
-    Name all methods of a path in the answer to a wrong one (RFC 9110, section 15.5.6).
+    Make an exception handler list all methods of the path with 405 (RFC 9110, section 15.5.6).
 
-    The router itself knows only those of the first route that fits the path.
+    Starlette lists only those of the first route that matches the path.
     """
 
     async def handle_with_allow(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == 405:
-            known = set(_documented(request)) or set(_allowed(error))
-            known |= {"HEAD"} if "GET" in known else set()
-            error.headers = {**(error.headers or {}), "Allow": ", ".join(sorted(known))}
+            methods = set(_documented(request)) or set(_allowed(error))
+            methods |= {"HEAD"} if "GET" in methods else set()
+            error.headers = {**(error.headers or {}), "Allow": ", ".join(sorted(methods))}
         return await handle(request, error)
 
     return handle_with_allow
@@ -34,7 +34,7 @@ def _allowed(error: HTTPException) -> list[str]:
 
 def _documented(request: Request) -> list[str]:
     paths = cast(FastAPI, request.app).openapi()["paths"]
-    fitting = [path for path in paths if compile_path(path)[0].match(request.scope["path"])]
-    # "…/contains" is a path of its own, although it could be read as "…/{product_id}".
-    closest = min(fitting, key=lambda path: path.count("{"), default=None)
+    matching = [path for path in paths if compile_path(path)[0].match(request.scope["path"])]
+    # "…/contains" also matches "…/{product_id}": the path with fewer parameters is the right one.
+    closest = min(matching, key=lambda path: path.count("{"), default=None)
     return [] if closest is None else [method.upper() for method in paths[closest]]

@@ -1,4 +1,4 @@
-"""Pages: signed cursors, and the URL of the next page."""
+"""Paging: signed cursors, and the URL of the next page."""
 
 import base64
 import binascii
@@ -6,12 +6,11 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Annotated, Generic, TypeVar
 from urllib.parse import urlencode
 
-from fastapi import Depends, Query, Request
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -26,11 +25,11 @@ _TAG_BYTES = 16
 
 class CursorCodec:
     """
-    Make positions opaque, and accept them back only unchanged and where they came from.
+    Turns positions into opaque cursors, and accepts them only unchanged and for the same list.
 
     A cursor is base64url of a version, an HMAC-SHA256 cut to 128 bits (RFC 2104, section 5) and
-    the position. The tag covers the context, which is not part of the cursor: the operation with
-    all its filters and its order. The first key signs, all of them are accepted.
+    the position. The tag covers the context, which is not part of the cursor: the list with its
+    filters and its order. The first key signs, all of them are accepted.
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
@@ -78,7 +77,7 @@ def _refusal() -> InvalidCursor:
 
 
 def _parse_limit(text: object) -> object:
-    # Pydantic reads more as an int than a plain number: "1_0", "+1", "1.0".
+    # Pydantic accepts more than a plain number as an int: "1_0", "+1", "1.0".
     if isinstance(text, str) and re.fullmatch(r"-?[0-9]{1,10}", text, re.ASCII) is None:
         raise PydanticCustomError("limit", "A limit is a plain whole number.")
     return text
@@ -87,14 +86,24 @@ def _parse_limit(text: object) -> object:
 # The bounds come first: applied to a validator instead of a number they would be undocumented.
 Limit = Annotated[
     int,
-    Field(ge=1, le=MAX_LIMIT),
+    Field(ge=1, le=MAX_LIMIT, description="How many items a page has at most."),
     BeforeValidator(_parse_limit),
-    Query(description="How many items a page has at most."),
 ]
-Cursor = Annotated[
-    str | None,
-    Query(description="Where the page begins: taken from `next`, never made up."),
-]
+
+
+class LimitIn(BaseModel):
+    """The size of a page."""
+
+    limit: Limit = DEFAULT_LIMIT
+
+
+class PageIn(LimitIn):
+    """Which page of a list is requested."""
+
+    cursor: Annotated[
+        str | None,
+        Field(description="Where the page begins: taken from `next`, never made up."),
+    ] = None
 
 
 class PageOut(BaseModel, Generic[T]):
@@ -113,9 +122,9 @@ class PageOut(BaseModel, Generic[T]):
 
 class Links:
     """
-    Links into one list: its path with the filters as they were sent.
+    The cursors of one list, and the URL of its next page with the filters as they were sent.
 
-    `name` says which list it is if the path does not: `me` is somebody else for everybody.
+    `name` identifies the list if the path does not: `me` depends on the caller.
     """
 
     def __init__(
@@ -124,54 +133,35 @@ class Links:
         *,
         path: str,
         query: Iterable[tuple[str, str]],
-        name: str | None = None,
+        name: Callable[[], str] | None = None,
     ) -> None:
         self._codec = codec
         self._path = path
-        # Another spelling of a filter is another list.
-        self._query = [(name, value) for name, value in query if name != "cursor"]
-        filters = sorted(each for each in self._query if each[0] != "limit")
-        self._context = json.dumps([path if name is None else name, filters])
+        self._query = query
+        self._name = name
 
-    def position(self, cursor: str) -> Position:
+    def position(self, cursor: str | None) -> Position | None:
         """
-        Return where a cursor leads.
+        Return where a cursor leads; None is the beginning.
 
-        :raises InvalidCursor: if it does not lead into this list
+        :raises InvalidCursor: if it does not belong to this list
         """
-        return self._codec.decode(cursor, context=self._context)
-
-    def url(self, position: Position) -> str:
-        """Return where the page begins that comes after a position."""
-        cursor = self._codec.encode(position, context=self._context)
-        return f"{self._path}?{urlencode([*self._query, ('cursor', cursor)])}"
-
-
-@dataclass(frozen=True, slots=True)
-class Paging:
-    """The paging of one request: where its page begins, and what comes after it."""
-
-    limit: int
-    after: Position | None
-    links: Links
+        return None if cursor is None else self._codec.decode(cursor, context=self._context)
 
     def next_url(self, position: Position | None) -> str | None:
         """Return the URL of the page that begins after a position; None if there is none."""
-        return None if position is None else self.links.url(position)
+        if position is None:
+            return None
+        cursor = self._codec.encode(position, context=self._context)
+        return f"{self._path}?{urlencode([*self._kept_query, ('cursor', cursor)])}"
 
+    @property
+    def _kept_query(self) -> list[tuple[str, str]]:
+        return [(name, value) for name, value in self._query if name != "cursor"]
 
-async def paging(request: Request, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> Paging:
-    """
-    Return the paging of a list.
-
-    :raises InvalidCursor: if the cursor does not belong to it
-    """
-    links = Links(
-        request.app.state.cursors,
-        path=request.url.path,
-        query=request.query_params.multi_items(),
-    )
-    return Paging(limit, None if cursor is None else links.position(cursor), links)
-
-
-PagingIn = Annotated[Paging, Depends(paging)]
+    @cached_property
+    def _context(self) -> str:
+        # Another spelling of a filter is another list. Most lists fit on one page and need no
+        # context.
+        filters = sorted(each for each in self._kept_query if each[0] != "limit")
+        return json.dumps([self._path if self._name is None else self._name(), filters])

@@ -1,14 +1,14 @@
 """
-Outcomes as answers: RFC 9457 problem details.
+Problem details (RFC 9457): the responses for outcomes that are not successes.
 
-`STATUS` is the only place where an outcome meets an HTTP status. Outcomes of the core are classes
-of `app.domain.outcome`; what can only go wrong in HTTP is a `RequestError` here. Every concrete
-one has a `code`, documented per operation in OpenAPI and served as a page at `/problems/<code>`.
+`STATUS` is the only mapping from outcomes to HTTP statuses. Outcomes of the core are classes of
+`app.domain.outcome`; errors that exist only in HTTP are a `RequestError`. Every concrete class has
+a `code`, documented for each operation in OpenAPI and served as a page at `/problems/<code>`.
 
-A validation error names each fault by a `pointer` (RFC 6901). One that begins with `/query/`,
-`/path/`, `/header/` or `/cookie/` leads to that parameter of the request; any other leads into the
-JSON body, the empty one being the body itself. No body has members of those names. Values are
-never repeated: they may be passwords.
+A validation error names each fault by a `pointer` (RFC 6901). A pointer that begins with
+`/query/`, `/path/`, `/header/` or `/cookie/` names that parameter of the request; any other points
+into the JSON body, and the empty one is the body itself. No body has members of those names.
+Values are never repeated: they may be passwords.
 """
 
 import json
@@ -50,9 +50,10 @@ FieldError: TypeAlias = Mapping[str, str]
 
 class RequestError(HTTPException):
     """
-    Base of what is wrong with a request as such.
+    Base of the errors that exist only in HTTP.
 
-    A Starlette exception, because FastAPI passes on no others while it reads a body.
+    A Starlette exception, because FastAPI replaces all others that are raised while it reads a
+    body.
     """
 
     code: ClassVar[str]
@@ -118,13 +119,13 @@ class UnsupportedMediaType(RequestError):
 
 
 class ValidationFailed(RequestError):
-    """Parts of the request break the rules of this operation."""
+    """Parts of the request violate the rules of the operation."""
 
     code = "validation_failed"
     title = "Parts of the request are not acceptable"
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
-        super().__init__("See `errors` for each of them.")
+        super().__init__("The member `errors` names each fault.")
         self.errors = errors
 
 
@@ -163,12 +164,12 @@ STATUS: Mapping[ProblemType, HTTPStatus] = {
 
 
 def status_of(problem: ProblemType) -> HTTPStatus:
-    """Return the status of an outcome: its own, or that of its nearest ancestor."""
+    """Return the status of an outcome: its own, or the one of its nearest base class."""
     return next(STATUS[ancestor] for ancestor in problem.__mro__ if ancestor in STATUS)
 
 
 def concrete_problems() -> Iterator[ProblemType]:
-    """Yield every outcome that can be an answer, families aside."""
+    """Yield every class of outcome that a response can have, without the base classes."""
     for root in (DomainError, RequestError):
         yield from _leaves(root)
 
@@ -181,18 +182,18 @@ def _leaves(problem: ProblemType) -> Iterator[ProblemType]:
         yield from _leaves(child)
 
 
-def problem_told(scope: Scope) -> Mapping[str, str]:
+def problem_log_fields(scope: Scope) -> Mapping[str, str]:
     """
-    Return the `code` of the problem that a request was answered with; nothing if it was not.
+    Return the `code` of the problem that was the response to a request; empty without one.
 
-    With it is the `reason` for which the database was unavailable: the exception behind it.
+    If the database was unavailable, also return the type of the causing exception as `reason`.
     """
-    told: Mapping[str, str] = scope.get("state", {}).get("problem", {})
-    return told
+    fields: Mapping[str, str] = scope.get("state", {}).get("problem", {})
+    return fields
 
 
 def problem_response(scope: Scope, problem: Problem) -> Response:
-    """Answer a request with what went wrong."""
+    """Return the problem document for an outcome, and note it for logs, metrics and traces."""
     kind = type(problem)
     scope.setdefault("state", {})["problem"] = {"code": kind.code} | _reason(problem)
     status = status_of(kind)
@@ -209,12 +210,12 @@ def problem_response(scope: Scope, problem: Problem) -> Response:
         case ValidationFailed():
             content["errors"] = problem.errors
         case ChangesForgotten():
-            # Without the query: without the cursor that is too old.
+            # Without the query, which has the cursor that is too old.
             content["start_over"] = content["instance"]
         case InvalidValue(field=str(name)) if name:
             content["errors"] = [
                 {
-                    "pointer": pointer(_sent_as(scope, name)),
+                    "pointer": pointer(_member_of(scope, name)),
                     "detail": str(problem),
                     "code": kind.code,
                 }
@@ -230,7 +231,7 @@ def problem_response(scope: Scope, problem: Problem) -> Response:
 
 
 def _reason(problem: Problem) -> dict[str, str]:
-    # Why the database is unavailable is nobody's business outside, and our first question.
+    # Why the database is unavailable is only for logs and traces, not for clients.
     if not isinstance(problem, StorageUnavailable) or problem.__cause__ is None:
         return {}
     kind = type(problem.__cause__)
@@ -238,8 +239,8 @@ def _reason(problem: Problem) -> dict[str, str]:
     return {"reason": f"{place}{kind.__qualname__}"}
 
 
-def _sent_as(scope: Scope, name: str) -> str:
-    # A rule of the domain knows the value's name, not that of the member that carried it.
+def _member_of(scope: Scope, name: str) -> str:
+    # A domain rule knows the name of the value, not of the member of the body that contains it.
     members: frozenset[str] = scope.get("state", {}).get("body_members", frozenset())
     return f"new_{name}" if name not in members and f"new_{name}" in members else name
 
@@ -247,7 +248,9 @@ def _sent_as(scope: Scope, name: str) -> str:
 def _headers(problem: Problem) -> dict[str, str]:
     match problem:
         case ProductNotFound():
-            return {"Cache-Status": _negative(problem)}
+            # RFC 9211: the cache describes responses without a product too.
+            hit = "hit; detail=negative" if problem.remembered else "fwd=uri-miss"
+            return {"Cache-Status": f"favorites; {hit}"}
         case CatalogUnavailable():
             return _retry_after(problem) | {
                 "Cache-Status": "favorites; fwd=uri-miss; detail=catalog-unavailable"
@@ -268,24 +271,19 @@ def _retry_after(problem: Throttled | Unavailable) -> dict[str, str]:
     return {"Retry-After": str(max(1, math.ceil(problem.retry_after.total_seconds())))}
 
 
-def _negative(problem: ProductNotFound) -> str:
-    # What the cache did is told of answers without a product too (RFC 9211).
-    return f"favorites; {'hit; detail=negative' if problem.remembered else 'fwd=uri-miss'}"
-
-
 def _challenge(problem: NotAuthenticated) -> str:
-    # RFC 6750, section 3: an error only if a token was shown.
-    shown = ', error="invalid_token"' if isinstance(problem, InvalidToken) else ""
-    return f'Bearer realm="{REALM}"{shown}'
+    # RFC 6750, section 3: an error only if the request has a token.
+    error = ', error="invalid_token"' if isinstance(problem, InvalidToken) else ""
+    return f'Bearer realm="{REALM}"{error}'
 
 
 def pointer(*parts: str | int) -> str:
-    """Return the JSON pointer (RFC 6901) that follows these steps."""
+    """Return the JSON pointer (RFC 6901) with these reference tokens."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
 
 
 async def answer_problem(request: Request, error: Exception) -> Response:
-    """Answer an outcome; for FastAPI's table of handlers."""
+    """Answer an outcome with its problem document; an exception handler for FastAPI."""
     if not isinstance(error, DomainError | RequestError):
-        raise TypeError("Only outcomes are answered here") from error
+        raise TypeError("This handler is for outcomes only") from error
     return problem_response(request.scope, error)

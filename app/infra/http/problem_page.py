@@ -1,4 +1,4 @@
-"""The pages that a problem's `type` leads to."""
+"""The pages at the address that is the `type` of a problem."""
 
 from collections.abc import Mapping
 from html import escape
@@ -14,69 +14,70 @@ from app.infra.http.problem import (
 )
 
 MEANING: Mapping[str, str] = {
-    # The request as such
-    "malformed_request": "The path or the query is not UTF-8, or holds U+0000.",
-    "request_timeout": "Head and body of a request have to arrive within some seconds each. Send "
-    "it again, faster, on a new connection.",
-    "head_too_large": "The request line and all headers together have at most 64 KiB; check the "
-    "cookies and the query.",
-    "server_busy": "Nothing was done. Wait as long as Retry-After says and try again.",
-    "malformed_body": "Send one JSON text in UTF-8, without repeated members, NaN or Infinity; "
-    "or, where CSV is taken, lines in UTF-8.",
-    "invalid_cursor": "Cursors are good for the list they came from, unchanged and with the same "
-    "filters. Begin again without one.",
-    "cors_refused": "The service has a list of the origins whose pages may ask it something.",
-    "route_not_found": "Look at the path: there is an OpenAPI document at /openapi.json.",
-    "method_not_allowed": "The header Allow names the methods that are possible at this path.",
-    "body_too_large": "Bodies have at most 64 KiB.",
-    "unsupported_media_type": "Send JSON and say so: Content-Type: application/json. Imports may "
-    "be text/csv.",
-    "validation_failed": "The member errors names each fault: where it is, what is wrong, and a "
+    # Requests that are not valid HTTP or not valid for the operation
+    "malformed_request": "The path or the query is not UTF-8, or contains U+0000.",
+    "request_timeout": "The head and the body of a request each have to arrive within a time-out. "
+    "Send the request again on a new connection.",
+    "head_too_large": "The request line and all header fields together have at most 64 KiB. Check "
+    "the cookies and the query.",
+    "server_busy": "The request was not processed. Try again after Retry-After.",
+    "malformed_body": "Send one JSON text in UTF-8, without duplicate members, NaN or Infinity. "
+    "Where CSV is accepted, send it in UTF-8.",
+    "invalid_cursor": "A cursor is valid only for the list that it came from, unchanged and with "
+    "the same filters. Start again without a cursor.",
+    "cors_refused": "Only pages of the configured origins may send requests to this service.",
+    "route_not_found": "Check the path. The OpenAPI document is at /openapi.json.",
+    "method_not_allowed": "The header field Allow lists the methods that this path supports.",
+    "body_too_large": "The body is larger than the maximum, which the detail contains.",
+    "unsupported_media_type": "Send JSON with Content-Type: application/json. Imports also accept "
+    "text/csv.",
+    "validation_failed": "The member errors lists each fault: where it is, what is wrong, and a "
     "code for programs.",
-    "precondition_failed": "If-Match named another version than the current one. Read the "
-    "resource again and decide anew.",
+    "precondition_failed": "If-Match did not name the current version. Read the resource again, "
+    "and repeat the change if it still applies.",
     # Values
-    "invalid_name": "A name has 1 to 100 characters after trimming, none of them a control "
-    "character.",
-    "invalid_email": "The address could not receive mail.",
-    "weak_password": "A password has 8 to 128 characters, is not among the most common ones and "
-    "is neither the e-mail address nor the service's name.",
-    # Who asks
-    "missing_credentials": "Sign in and send the cookie, or the token as Authorization: Bearer; "
-    "internal systems send an API key.",
+    "invalid_name": "A name has 1 to 100 characters after trimming, and no control characters.",
+    "invalid_email": "The address is not a valid e-mail address.",
+    "weak_password": "A password has 8 to 128 characters. It must not be one of the most common "
+    "passwords, the e-mail address or the name of the service.",
+    # Authentication
+    "missing_credentials": "Sign in and send the cookie, or send the token as Authorization: "
+    "Bearer. Internal systems send an API key.",
     "invalid_credentials": "There is no account with this address and this password.",
-    "invalid_token": "The access token is malformed, has expired, or its session has ended; or "
-    "several credentials were shown that differ. Refresh the session or sign in again.",
+    "invalid_token": "The access token is malformed or has expired, or its session has ended; or "
+    "the request has several credentials that differ. Refresh the session or sign in again.",
     "invalid_refresh_token": "The refresh token is unknown, has expired, or was used before. "
     "Sign in again.",
-    "invalid_api_key": "The API key is malformed, unknown, revoked or has expired.",
-    # What they may do
-    "insufficient_scope": "Ask for a key with the scope that the detail names.",
-    "admin_only": "Signed-in customers see their own account only.",
-    "customer_only": "This concerns one's own account, which an API key has not.",
-    "wrong_password": "To change a password one has to know the current one.",
-    "cross_site_request": "The browser said that a page of another site began this request.",
-    # What there is
-    "customer_not_found": "The account does not exist, or is somebody else's.",
-    "session_not_found": "The session has ended, or is somebody else's.",
-    "product_not_found": "The catalog says that it has no product of this id.",
-    "favorite_not_found": "The customer has not marked this product.",
-    "email_taken": "Sign in instead, or use another address.",
-    "too_many_pending": "While the catalog cannot be asked, only so many favorites can wait for "
-    "it. Try again later.",
-    "favorites_full": "Remove a favorite to make room for another.",
-    "changes_forgotten": "Removals are remembered for a limited time. Ask again without since, at "
-    "the address in start_over, and replace what you hold by what you get.",
-    # Not now
-    "too_many_attempts": "Wait as long as Retry-After says.",
-    "rate_limited": "Wait as long as Retry-After says.",
-    "catalog_unavailable": "The catalog does not answer and no copy of the product is known. "
+    "invalid_api_key": "The API key is malformed, unknown, revoked or expired.",
+    # Authorization
+    "insufficient_scope": "The API key does not have the scope that the detail names.",
+    "admin_only": "Customers may read and change only their own account.",
+    "customer_only": "This operation is for signed-in customers, not for API keys.",
+    "wrong_password": "The current password is required to change the password.",
+    "cross_site_request": "A page of another site initiated the request.",
+    # Resources
+    "customer_not_found": "The account does not exist or belongs to another customer.",
+    "session_not_found": "The session has ended or belongs to another customer.",
+    "product_not_found": "The catalog has no product with this id.",
+    "favorite_not_found": "The product is not one of the customer's favorites.",
+    "email_taken": "An account with this address exists. Sign in, or use another address.",
+    "too_many_pending": "While the catalog is unavailable, the number of favorites that wait for "
+    "it is limited. Try again later.",
+    "favorites_full": "The list has the maximum number of favorites. Remove one before adding "
+    "another.",
+    "changes_forgotten": "Removals are kept for a limited time. Request the address in "
+    "start_over, and replace the local copy of the list by the response.",
+    # Try again later
+    "too_many_attempts": "Try again after Retry-After.",
+    "rate_limited": "Try again after Retry-After.",
+    "catalog_unavailable": "The catalog does not respond, and there is no copy of the product. "
     "Try again after Retry-After.",
     "storage_unavailable": "Try again after Retry-After.",
-    "hashing_busy": "Passwords are checked a few at a time. Try again after Retry-After.",
-    "internal_error": "The error has been logged under the request id; tell it to support.",
+    "hashing_busy": "The number of passwords that are verified at the same time is limited. Try "
+    "again after Retry-After.",
+    "internal_error": "The error has been logged under the request id. Send that id to support.",
 }
-"""What each problem means, and what to do about it."""
+"""What each problem means, and how to solve it."""
 
 router = APIRouter(prefix="/problems", include_in_schema=False)
 
@@ -102,7 +103,7 @@ async def read_problem(request: Request, code: str) -> Response:
             item = _described(kind)
             body = f"<p>{escape(str(item['meaning']))}</p><p>Status {item['status']}</p>"
             return _page(request, kind.title, body, item)
-    raise RouteNotFound("There is no problem of this code.")
+    raise RouteNotFound("There is no problem with this code.")
 
 
 def _described(kind: ProblemType) -> dict[str, str | int]:

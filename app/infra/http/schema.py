@@ -1,4 +1,4 @@
-"""What requests and answers are made of."""
+"""Types of the members of requests and responses."""
 
 import re
 from datetime import UTC, datetime
@@ -30,22 +30,24 @@ _RFC_3339 = re.compile(
 
 
 class In(BaseModel):
-    """Base of request bodies: no unknown members, no conversions."""
+    """Base of request bodies: without unknown members and conversions of types."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Out(BaseModel):
-    """Base of answers: read off the attributes of domain objects."""
+    """Base of responses: created from the attributes of domain objects."""
 
     model_config = ConfigDict(from_attributes=True)
 
 
 def parse_product_id(text: str) -> ProductId:
     """
-    Read a product id from a path or a query: a plain decimal number in ASCII.
+    Parse a product id in a path or a query: a decimal number in ASCII.
 
-    :raises PydanticCustomError: if it is anything else, however Python might read it
+    Stricter than int(), which accepts signs, underscores, spaces and other digits.
+
+    :raises PydanticCustomError: if it is not a product id
     """
     if _PRODUCT_ID.fullmatch(text) is None or int(text) > MAX_PRODUCT_ID:
         raise PydanticCustomError(
@@ -56,9 +58,9 @@ def parse_product_id(text: str) -> ProductId:
 
 def parse_uuid(text: object) -> object:
     """
-    Read a UUID in its canonical form of 36 characters (RFC 9562, section 4), in either case.
+    Parse a UUID in its canonical form of 36 characters (RFC 9562, section 4), in either case.
 
-    :raises PydanticCustomError: if it is anything else
+    :raises PydanticCustomError: if it is a string in another form
     """
     if isinstance(text, str):
         if _UUID.fullmatch(text) is None:
@@ -81,7 +83,7 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 def format_time(moment: datetime) -> str:
-    """Write a time as RFC 3339 in UTC with `Z`."""
+    """Format a time as RFC 3339, in UTC with `Z`."""
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
     return f"{moment.isoformat()[:-6]}Z"
@@ -107,14 +109,14 @@ ProductNumber = Annotated[
 
 
 def _parse_flag(text: object) -> object:
-    # Pydantic reads more as a bool than these two: "on", "1", "T".
+    # Pydantic accepts more texts as a bool: "on", "1", "T".
     if isinstance(text, str) and text not in ("true", "false"):
         raise PydanticCustomError("flag", "This has to be `true` or `false`.")
     return text
 
 
 FlagIn = Annotated[bool, BeforeValidator(_parse_flag), WithJsonSchema({"type": "boolean"})]
-"""Yes or no in a query."""
+"""A boolean in a query."""
 
 UuidIn = Annotated[UUID, BeforeValidator(parse_uuid)]
 """A UUID in a path."""
@@ -128,11 +130,11 @@ TimeIn = Annotated[
 """A time in a query (RFC 3339)."""
 
 TimeOut = Annotated[datetime, PlainSerializer(format_time), WithJsonSchema(_TIME_SCHEMA)]
-"""A time in an answer: RFC 3339 in UTC with `Z`, to the microsecond where there are any."""
+"""A time in a response: RFC 3339 in UTC with `Z`, with microseconds unless they are zero."""
 
 
 def format_money(amount: Decimal) -> str:
-    """Write an amount of money with two places."""
+    """Format an amount of money with two decimal places."""
     return f"{amount:.2f}"
 
 
@@ -141,16 +143,17 @@ Money = Annotated[
     PlainSerializer(format_money),
     WithJsonSchema({"type": "string", "pattern": r"^-?[0-9]+\.[0-9]{2}$", "examples": ["695.00"]}),
 ]
-"""An amount of money in an answer: a string with two places."""
+"""An amount of money in a response: a string with two decimal places."""
 
 
-def _format_rate(rate: Decimal) -> float:
+def format_rate(rate: Decimal) -> float:
+    """Convert a mean of votes to a number."""
     return float(rate)
 
 
-Rate = Annotated[Decimal, PlainSerializer(_format_rate), WithJsonSchema({"type": "number"})]
+Rate = Annotated[Decimal, PlainSerializer(format_rate), WithJsonSchema({"type": "number"})]
 """A mean of votes."""
 
 NO_NUL = r"^[^\u0000]*$"
 Text = Annotated[str, Field(pattern=NO_NUL)]
-"""Text without U+0000, which PostgreSQL cannot keep."""
+"""Text without U+0000, which PostgreSQL cannot store."""

@@ -1,13 +1,11 @@
-"""Bodies that mean one thing only, to every parser."""
+"""Strict parsing of JSON bodies."""
 
 import json
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from enum import Enum
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.params import Depends
-from fastapi.routing import APIRoute, APIRouter
+from fastapi.routing import APIRoute
 from typing_extensions import override
 
 from app.infra.http.problem import (
@@ -22,25 +20,25 @@ _DEPTH_MAX = 32
 
 
 class StrictRequest(Request):
-    """A request whose JSON is read by the letter of RFC 8259 and RFC 7493 (I-JSON)."""
+    """A request whose JSON body is parsed strictly by RFC 8259 and RFC 7493 (I-JSON)."""
 
     @override
     async def json(self) -> Any:
         """
         Parse the body.
 
-        :raises MalformedBody: if it is not JSON in UTF-8, repeats a member of an object, holds NaN
-            or Infinity, or is nested too deeply
-        :raises ValidationFailed: if a string in it holds U+0000 or half a surrogate pair
+        :raises MalformedBody: if it is not JSON in UTF-8, has duplicate members, NaN or Infinity,
+            or is nested too deeply
+        :raises ValidationFailed: if a string contains U+0000 or an unpaired surrogate
         """
         try:
             parsed = json.loads(
                 (await self.body()).decode(),
-                object_pairs_hook=_members_once,
+                object_pairs_hook=_unique_members,
                 parse_constant=_refuse_constant,
             )
         except (ValueError, RecursionError) as error:
-            raise MalformedBody("The body is not a JSON text that can be read.") from error
+            raise MalformedBody("The body is not valid JSON.") from error
         if faults := list(_faults(parsed)):
             raise ValidationFailed(faults)
         members = parsed if isinstance(parsed, dict) else ()
@@ -49,7 +47,7 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that takes JSON only if it is declared as such, and strictly."""
+    """A route that accepts only strict JSON that is declared as such."""
 
     @override
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -65,27 +63,12 @@ class StrictRoute(APIRoute):
         return handle_strictly
 
 
-class StrictRouter(APIRouter):
-    """Strict routes; operations have the names of functions, short and stable for clients."""
-
-    def __init__(
-        self, *, prefix: str, tags: list[str | Enum], dependencies: Sequence[Depends] = ()
-    ) -> None:
-        super().__init__(
-            prefix=prefix,
-            tags=tags,
-            dependencies=dependencies,
-            route_class=StrictRoute,
-            generate_unique_id_function=lambda route: route.name,
-        )
-
-
 def declared_media_type(request: Request) -> str | None:
-    """Return what the body is declared as, in lower case; None unless it is one, in UTF-8."""
+    """Return the media type of the body in lower case; None without exactly one, in UTF-8."""
     declared = request.headers.getlist("content-type")
     media_type, _, parameters = (declared[0] if len(declared) == 1 else "").lower().partition(";")
-    foreign = "charset" in parameters and "utf-8" not in parameters
-    return None if foreign else media_type.strip() or None
+    other_charset = "charset" in parameters and "utf-8" not in parameters
+    return None if other_charset else media_type.strip() or None
 
 
 def _check_media_type(request: Request) -> None:
@@ -93,10 +76,10 @@ def _check_media_type(request: Request) -> None:
         raise UnsupportedMediaType("The body has to be sent as `Content-Type: application/json`.")
 
 
-def _members_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("a member is repeated")
+        raise ValueError("duplicate member")
     return members
 
 
@@ -126,7 +109,7 @@ def _faults(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[FieldError]:
 
 def _text_fault(text: str) -> FieldError | None:
     if "\0" in text:
-        return {"detail": "Text may not hold U+0000.", "code": "string_nul"}
+        return {"detail": "Text must not contain U+0000.", "code": "string_nul"}
     if any("\ud800" <= character <= "\udfff" for character in text):
-        return {"detail": "Text may not hold half a surrogate pair.", "code": "string_unicode"}
+        return {"detail": "Text must not contain an unpaired surrogate.", "code": "string_unicode"}
     return None

@@ -1,6 +1,6 @@
-"""What FastAPI and Pydantic find wrong, as our problems."""
+"""Errors of FastAPI, Pydantic and Starlette as problems."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -21,27 +21,36 @@ from app.infra.http.problem import (
     problem_response,
 )
 
-_SAID_BY_STARLETTE: dict[int, tuple[type[RequestError], str]] = {
+_STARLETTE_ERRORS: dict[int, tuple[type[RequestError], str]] = {
     400: (MalformedBody, "The body cannot be read."),
     404: (RouteNotFound, "No operation of this service has this path."),
-    405: (MethodNotAllowed, "The header `Allow` names the methods that are possible."),
+    405: (MethodNotAllowed, "The header field `Allow` lists the methods of this path."),
     413: (BodyTooLarge, "The body is too large."),
 }
 
 
 async def answer_invalid(request: Request, error: Exception) -> Response:
-    """Answer a request that breaks the rules of its operation, without repeating any value."""
+    """Answer a request that violates the rules of its operation; an exception handler."""
     if not isinstance(error, RequestValidationError):
-        raise TypeError("Only validation errors are answered here") from error
-    faults = [_fault(each) for each in error.errors()]
-    return problem_response(request.scope, ValidationFailed(faults))
+        raise TypeError("This handler is for validation errors only") from error
+    return problem_response(request.scope, validation_failed(error.errors()))
+
+
+def validation_failed(errors: Iterable[dict[str, Any]]) -> ValidationFailed:
+    """Return the problem for errors in the form of Pydantic, without repeating values."""
+    faults: list[FieldError] = []
+    for error in errors:
+        # FastAPI reports a parameter once for each dependency that declares it.
+        if (fault := _fault(error)) not in faults:
+            faults.append(fault)
+    return ValidationFailed(faults)
 
 
 async def answer_http_exception(request: Request, error: Exception) -> Response:
-    """Answer what Starlette refuses by itself: no such path, no such method."""
+    """Answer a refusal of Starlette, such as an unknown path; an exception handler."""
     if not isinstance(error, HTTPException):
-        raise TypeError("Only HTTP exceptions are answered here") from error
-    kind, detail = _SAID_BY_STARLETTE.get(
+        raise TypeError("This handler is for HTTP exceptions only") from error
+    kind, detail = _STARLETTE_ERRORS.get(
         error.status_code, (MalformedRequest, "The request cannot be understood.")
     )
     return problem_response(request.scope, kind(detail, headers=error.headers))
@@ -52,7 +61,7 @@ def _fault(error: dict[str, Any]) -> FieldError:
     parts = where[1:] if where and where[0] == "body" else where
     return {
         "pointer": pointer(*parts),
-        # Messages of parsers quote what they stumbled over.
+        # Messages of parsers may quote the value.
         "detail": _DETAILS.get(error["type"], error["msg"]),
         "code": error["type"],
     }
@@ -60,9 +69,9 @@ def _fault(error: dict[str, Any]) -> FieldError:
 
 _DETAILS = {
     "missing": "This is required.",
-    "extra_forbidden": "This operation knows no such member.",
+    "extra_forbidden": "This operation has no such member.",
     "datetime_from_date_parsing": "This has to be a time as in RFC 3339.",
     "datetime_parsing": "This has to be a time as in RFC 3339.",
     "uuid_parsing": "This has to be a UUID.",
-    "string_pattern_mismatch": "The text has not the form that is documented.",
+    "string_pattern_mismatch": "The text does not have the documented form.",
 }

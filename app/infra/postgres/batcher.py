@@ -1,10 +1,9 @@
-"""Questions of one kind that are asked at the same time, answered together."""
+"""Queries of one kind that arrive at the same time share a statement."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Generic, TypeVar
 
@@ -15,143 +14,153 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-@dataclass(slots=True)
-class _Question(Generic[V]):
-    """Who waits for an answer, and until when the first of them does."""
+class _Query(Generic[V]):
+    """The callers that wait for one key, and when the first of them gives up."""
 
-    deadline: float
-    answers: list["asyncio.Future[V]"] = field(default_factory=list)
+    __slots__ = ("callers", "deadline")
+
+    def __init__(self, deadline: float, caller: "asyncio.Future[V]") -> None:
+        self.deadline = deadline
+        self.callers = [caller]
 
 
-class Batch(Generic[K, V]):
+class Batcher(Generic[K, V]):
     """
-    Collects questions while others are being answered, and asks what has come together at once.
+    Collects queries while earlier ones are in progress, and runs them together.
 
-    Nobody waits for company: while there is little to do every question goes alone, and the more
-    there is to do the more of them share a statement (as commits do in PostgreSQL). What was asked
-    is asked of the database after that, never before: an answer is as new as one of one's own.
+    A query never waits to fill a batch: under low load every query runs alone, and the higher the
+    load, the more queries share a statement (like group commit in PostgreSQL). A query is sent
+    after it was submitted, so its result is as current as that of a statement of its own.
 
-    `ask_all` returns an answer for every key; what it raises is raised to all who asked. At most
-    `at_once` calls of it are under way, each with at most `most` keys. Nobody waits longer than
-    `patience`, however many come before: who has waited that long gets `StorageUnavailable`, and
-    so does everybody who shares the call.
+    `run` returns one result for each key, in the order of the keys. A result that is an exception
+    is raised to the callers of its key; an exception that `run` raises, to all callers of the
+    batch. At most `concurrency` batches are in progress, each with at most `max_size` keys.
+    A query that has waited for `patience` fails with `StorageUnavailable`, and so do all queries
+    of its batch.
     """
 
     def __init__(
         self,
-        ask_all: Callable[[Collection[K]], Awaitable[Mapping[K, V]]],
+        run: Callable[[Sequence[K]], Awaitable[Sequence[V | Exception]]],
         *,
         patience: timedelta,
-        at_once: int = 2,
-        most: int = 100,
+        concurrency: int = 2,
+        max_size: int = 100,
     ) -> None:
-        self._ask_all = ask_all
+        self._run = run
         self._patience_s = patience.total_seconds()
-        self._at_once = at_once
-        self._most = most
-        # In the order in which they came.
-        self._waiting: dict[K, _Question[V]] = {}
+        self._concurrency = concurrency
+        self._max_size = max_size
+        # In the order of arrival.
+        self._waiting: dict[K, _Query[V]] = {}
         self._context = copy_context()
         self._expiry: asyncio.TimerHandle | None = None
-        self._beginning = False
-        # Strong references: the event loop's own are weak.
+        self._starting = False
+        # Strong references: those of the event loop are weak.
         self._workers: set[asyncio.Task[None]] = set()
 
-    def ask(self, key: K) -> "asyncio.Future[V]":
-        """Ask one question; whoever stops waiting for the answer disturbs nobody."""
+    def submit(self, key: K) -> "asyncio.Future[V]":
+        """Submit a query; equal keys share one. Cancelling the future affects no other caller."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[V] = loop.create_future()
+        caller: asyncio.Future[V] = loop.create_future()
         if not self._waiting:
             self._context = copy_context()
-        question = self._waiting.get(key)
-        if question is None:
-            question = self._waiting[key] = _Question(loop.time() + self._patience_s)
-        question.answers.append(answer)
-        self._go_on(loop)
-        return answer
+        query = self._waiting.get(key)
+        if query is None:
+            self._waiting[key] = _Query(loop.time() + self._patience_s, caller)
+        else:
+            query.callers.append(caller)
+        if not self._starting:
+            self._proceed(loop)
+        return caller
 
-    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """See to it that what waits is answered, or given up in time."""
-        if self._waiting and not self._begin(loop) and self._expiry is None:
-            self._expiry = loop.call_at(self._first.deadline, self._expire, loop)
+    def _proceed(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start a batch for the waiting queries, or see that they expire in time."""
+        if self._waiting and not self._start(loop) and self._expiry is None:
+            self._expiry = loop.call_at(self._oldest.deadline, self._expire, loop)
 
     @property
-    def _first(self) -> _Question[V]:
+    def _oldest(self) -> _Query[V]:
         return next(iter(self._waiting.values()))
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Begin to answer what waits; tell whether somebody is about to."""
-        if self._beginning:
+    def _start(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Start a batch if there is room for one; return whether one is starting."""
+        if self._starting:
             return True
-        if len(self._workers) >= self._at_once:
+        if len(self._workers) >= self._concurrency:
             return False
-        self._beginning = True
-        # It begins when everything that has arrived by now has been read; what it does belongs to
-        # the request that has waited for it longest.
-        worker = loop.create_task(self._work(), name="lookup", context=self._context)
+        self._starting = True
+        # The task takes its keys when it runs: after all that is readable now has been read. It
+        # runs in the context of the query that has waited longest, to whose trace it belongs.
+        worker = loop.create_task(self._work(), name="batch", context=self._context)
         self._workers.add(worker)
-        worker.add_done_callback(self._ended)
+        worker.add_done_callback(self._worker_done)
         return True
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         self._expiry = None
-        while self._waiting and self._first.deadline <= loop.time():
-            for answer in _open([self._waiting.pop(next(iter(self._waiting)))]):
-                answer.set_exception(
+        while self._waiting and self._oldest.deadline <= loop.time():
+            for caller in _pending([self._waiting.pop(next(iter(self._waiting)))]):
+                caller.set_exception(
                     StorageUnavailable("The database takes too long", retry_after=RETRY_AFTER)
                 )
-        self._go_on(loop)
+        self._proceed(loop)
 
-    def _ended(self, worker: "asyncio.Task[None]") -> None:
+    def _worker_done(self, worker: "asyncio.Task[None]") -> None:
         self._workers.discard(worker)
         if not worker.cancelled():
-            self._go_on(worker.get_loop())
+            self._proceed(worker.get_loop())
 
     async def _work(self) -> None:
-        self._beginning = False
+        self._starting = False
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
-        taken = self._take()
-        self._go_on(asyncio.get_running_loop())
-        if taken:
-            await self._answer(taken)
+        batch = self._take()
+        self._proceed(asyncio.get_running_loop())
+        if batch:
+            await self._complete(batch)
 
-    def _take(self) -> Mapping[K, _Question[V]]:
-        if len(self._waiting) <= self._most:
+    def _take(self) -> dict[K, _Query[V]]:
+        if len(self._waiting) <= self._max_size:
             taken, self._waiting = self._waiting, {}
             return taken
-        return {key: self._waiting.pop(key) for key in list(self._waiting)[: self._most]}
+        return {key: self._waiting.pop(key) for key in list(self._waiting)[: self._max_size]}
 
-    async def _answer(self, asked: Mapping[K, _Question[V]]) -> None:
-        deadline = next(iter(asked.values())).deadline
+    async def _complete(self, batch: dict[K, _Query[V]]) -> None:
+        queries = batch.values()
+        deadline = next(iter(queries)).deadline
         try:
             with storage_failures():
                 async with asyncio.timeout_at(deadline):
-                    found = await self._ask_all(asked.keys())
+                    results = await self._run(list(batch))
+            answered = list(zip(queries, results, strict=True))
         except BaseException as error:
-            for answer in _open(asked.values()):
+            for caller in _pending(queries):
                 if isinstance(error, Exception):
-                    answer.set_exception(error)
+                    caller.set_exception(error)
                 else:
-                    answer.cancel()
+                    caller.cancel()
             if not isinstance(error, Exception):
                 raise
         else:
-            for key, question in asked.items():
-                value = found[key]
-                for answer in question.answers:
-                    if not answer.done():
-                        answer.set_result(value)
+            for query, result in answered:
+                for caller in query.callers:
+                    if caller.done():
+                        continue
+                    if isinstance(result, Exception):
+                        caller.set_exception(result)
+                    else:
+                        caller.set_result(result)
 
     async def aclose(self) -> None:
-        """Give up what is under way."""
+        """Cancel what is in progress."""
         for worker in list(self._workers):
             worker.cancel()
             with suppress(asyncio.CancelledError):
                 await worker
 
 
-def _open(questions: Iterable[_Question[V]]) -> Iterator["asyncio.Future[V]"]:
-    """Yield the answers that somebody still waits for."""
-    return (answer for each in questions for answer in each.answers if not answer.done())
+def _pending(queries: Iterable[_Query[V]]) -> Iterator["asyncio.Future[V]"]:
+    """Yield the callers that have not been answered or cancelled."""
+    return (caller for query in queries for caller in query.callers if not caller.done())

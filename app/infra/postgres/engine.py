@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # ships no types
+from opentelemetry.trace import Tracer
 from sqlalchemy import event, exc
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
@@ -14,7 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlmodel.ext.asyncio.session import AsyncSession
 from typing_extensions import override
 
-from app.application.tracer import NULL_TRACER, Tracer
+from app.infra.observability.tracing.spans import NO_TRACER
 from app.infra.postgres.trace import StatementTrace
 
 PATIENCE = timedelta(seconds=2)
@@ -42,7 +43,7 @@ def create_engine(
     patience: timedelta = PATIENCE,
     statement_timeout: timedelta | None = PATIENCE,
     transaction_pooler: bool = False,
-    tracer: Tracer = NULL_TRACER,
+    tracer: Tracer = NO_TRACER,
 ) -> AsyncEngine:
     """
     Make an engine for a `postgresql://` or `postgresql+asyncpg://` URL; nothing connects yet.
@@ -51,7 +52,7 @@ def create_engine(
     `patience` bounds the wait for a place in the pool, and that for a connection. A statement
     ends after `statement_timeout`, on the server as well. With `transaction_pooler` (PgBouncer)
     nothing is left to the connection that a transaction would not find again: no prepared
-    statement, no setting. `tracer` is told of statements and connections.
+    statement, no setting. `tracer` records statements and connections.
 
     :raises ValueError: if it is the URL of something else
     """
@@ -92,7 +93,7 @@ def connector(
     patience: timedelta = PATIENCE,
     statement_timeout: timedelta | None = PATIENCE,
     transaction_pooler: bool = False,
-    statements_kept: int = 20,
+    statements_kept: int = 100,
     settings: Mapping[str, str] | None = None,
     trace: StatementTrace | None = None,
 ) -> Callable[[], Awaitable[Any]]:
@@ -128,8 +129,8 @@ def connector(
 
 
 def statement_trace(tracer: Tracer, url: str, *, pool: str = "favorites") -> StatementTrace | None:
-    """Return what tells a tracer of statements; None if it would not listen."""
-    return None if tracer is NULL_TRACER else StatementTrace(tracer, dsn=_dsn(url), pool=pool)
+    """Return what records statements; None if no traces are sent."""
+    return None if tracer is NO_TRACER else StatementTrace(tracer, dsn=_dsn(url), pool=pool)
 
 
 def sessions_of(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:

@@ -1,4 +1,4 @@
-"""Bring the schema of a database to a revision, and tell which it has."""
+"""Migrate the schema of a database to a revision."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -19,7 +19,7 @@ from app.infra.postgres.orm import access, customer, favorite, product, session,
 from app.infra.postgres.orm.row import Row
 
 _TABLES = (access, customer, favorite, product, session, throttle)
-"""The modules that put their tables into the metadata by being imported."""
+"""The modules whose import adds their tables to the metadata."""
 
 METADATA: MetaData = Row.metadata
 
@@ -30,10 +30,10 @@ def upgrade(
     url: str, revision: str = "head", *, statement_timeout: timedelta = STATEMENT_TIMEOUT
 ) -> None:
     """
-    Bring the database up to a revision; does nothing if it is there already.
+    Upgrade the database to a revision; do nothing if it has that one already.
 
-    Several at once wait for each other. All of it is one transaction: it happens or it does not.
-    A lock on a table is waited for 4 s at most. Not to be called from within an event loop.
+    Concurrent upgrades wait for each other. All revisions are one transaction. The wait for the
+    lock of a table ends after 4 s. Not to be called from within an event loop.
 
     :raises StorageUnavailable: if the database cannot be reached, or a table stays locked
     """
@@ -44,7 +44,7 @@ def downgrade(
     url: str, revision: str, *, statement_timeout: timedelta = STATEMENT_TIMEOUT
 ) -> None:
     """
-    Take the database back to a revision, or with "base" take everything away: the data as well.
+    Downgrade the database to a revision; to "base", this drops everything, including the data.
 
     :raises StorageUnavailable: if the database cannot be reached, or a table stays locked
     """
@@ -57,13 +57,13 @@ def head() -> str:
 
 
 def is_ours(name: str | None, kind: str, _parents: object) -> bool:
-    """Tell whether Alembic should compare something: not what belongs to procrastinate."""
+    """Tell Alembic whether to compare an object; it leaves out the tables of procrastinate."""
     return kind != "table" or name is None or not name.startswith("procrastinate_")
 
 
 @asynccontextmanager
 async def connected(url: str) -> AsyncGenerator[AsyncConnection]:
-    """Connect for migrations: without a limit of our own on the time a statement takes."""
+    """Connect for migrations, without a timeout of statements in the client."""
     engine = create_engine(
         url,
         pool_size=1,

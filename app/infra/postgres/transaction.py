@@ -1,35 +1,33 @@
-"""The one way to the database: statements within a transaction that has a deadline."""
+"""A transaction with a deadline, for the statements of a unit of work."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, TypeAlias, TypeVar, TypeVarTuple
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import CursorResult, Row, TextClause
 from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.sql.dml import UpdateBase
 from sqlmodel.ext.asyncio.session import AsyncSession
-from sqlmodel.sql.expression import Select, SelectOfScalar
+from sqlmodel.sql.expression import SelectOfScalar
 
 from app.domain.outcome import StorageUnavailable
 from app.infra.postgres.failure import storage_failures
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
-# Rows are read from the database, not from what this session read before.
+# Read rows from the database, not from the identity map of this session.
 _OPTIONS = {"populate_existing": True, "synchronize_session": False}
 
 
 class Transaction:
     """
-    A session of one unit of work.
+    The database session of one unit of work.
 
-    All its waiting for the database ends within `budget` of its first statement: whoever waits
-    for an answer gets one in time, whatever the database does. Every method raises
-    `StorageUnavailable` if the database cannot be reached.
+    The time spent waiting for the database ends within `budget` after the first statement. Every
+    method raises `StorageUnavailable` if the database cannot be reached or takes longer.
     """
 
     def __init__(self, sessions: async_sessionmaker[AsyncSession], *, budget: timedelta) -> None:
@@ -39,27 +37,22 @@ class Transaction:
         self._lost: StorageUnavailable | None = None
 
     async def all(self, statement: SelectOfScalar[T]) -> Sequence[T]:
-        """Return what a query for one thing selects."""
+        """Return all entities or values that a query selects."""
         async with self._bounded():
             return (await self._session.exec(statement, execution_options=_OPTIONS)).all()
 
     async def first(self, statement: SelectOfScalar[T]) -> T | None:
-        """Return the first thing that a query selects."""
+        """Return the first entity or value that a query selects."""
         async with self._bounded():
             return (await self._session.exec(statement, execution_options=_OPTIONS)).first()
 
-    async def rows(self, statement: Select[*Ts]) -> Sequence[tuple[*Ts]]:
-        """Return what a query for several things selects."""
-        async with self._bounded():
-            return (await self._session.exec(statement, execution_options=_OPTIONS)).all()
-
     async def write(self, statement: UpdateBase) -> int:
-        """Write, and tell how many rows were concerned."""
+        """Run a write, and return the number of rows affected."""
         async with self._bounded():
             return (await self._session.exec(statement, execution_options=_OPTIONS)).rowcount
 
     async def sql(self, statement: TextClause, **parameters: object) -> Sequence[AnyRow]:
-        """Run a statement in SQL, and return what it returns."""
+        """Run an SQL statement and return its rows."""
         async with self._bounded():
             result: CursorResult[*tuple[Any, ...]] = await self._session.exec(
                 statement,  # type: ignore[call-overload]  # `exec` takes text, its types do not
@@ -69,7 +62,7 @@ class Transaction:
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncGenerator[None]:
-        """Undo only what is done inside if it fails."""
+        """Undo only the statements of the block if it fails."""
         async with self._bounded():
             savepoint = await self._session.begin_nested()
         try:
@@ -85,24 +78,24 @@ class Transaction:
                 await savepoint.commit()
 
     async def commit(self) -> None:
-        """Make everything done lasting."""
+        """Commit the transaction."""
         async with self._bounded():
             await self._session.commit()
 
     async def close(self) -> None:
-        """Undo what was not committed, and give the connection back."""
+        """Undo what was not committed, and release the connection."""
         try:
             with storage_failures():
-                # Leaving the session is shielded from the cancellation of our task.
+                # `__aexit__` shields the rollback from a cancellation of this task.
                 await self._session.__aexit__(None, None, None)
         except StorageUnavailable:
-            # The server undoes by itself what is lost with a connection.
+            # The server rolls back a transaction whose connection is lost.
             await self._session.invalidate()
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncGenerator[None]:
         if self._lost is not None:
-            # What is broken stays broken: nothing of a unit may come after a part that is lost.
+            # After a failed statement no other one of this unit may take effect.
             raise self._lost
         if self._deadline is None:
             self._deadline = asyncio.get_running_loop().time() + self._budget_s

@@ -6,14 +6,11 @@ from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlmodel.ext.asyncio.session import AsyncSession
 from typing_extensions import override
 
-from app.application.tracer import NULL_TRACER, Tracer
 from app.domain.repository import UnitOfWork
 from app.infra.postgres.engine import PATIENCE
-from app.infra.postgres.replica import Replica, ReplicaFirst
 from app.infra.postgres.repository.api_key import PostgresApiKeyRepository
 from app.infra.postgres.repository.customer import PostgresCustomerRepository
 from app.infra.postgres.repository.favorite import PostgresFavoriteRepository
-from app.infra.postgres.repository.job import PostgresJobQueue
 from app.infra.postgres.repository.popularity import PostgresPopularityRepository
 from app.infra.postgres.repository.product import PostgresProductRepository
 from app.infra.postgres.repository.session import PostgresSessionRepository
@@ -22,27 +19,16 @@ from app.infra.postgres.transaction import Transaction
 
 
 class PostgresUnitOfWork(UnitOfWork):
-    """One session, one transaction, one task; it connects with its first statement."""
+    """One transaction in one task; it connects with its first statement."""
 
     def __init__(
         self,
         sessions: async_sessionmaker[AsyncSession],
         *,
         budget: timedelta = PATIENCE,
-        replica: Replica | None = None,
-        tracer: Tracer = NULL_TRACER,
     ) -> None:
-        """
-        Prepare a unit whose waiting for the database ends within `budget`.
-
-        With a replica the unit is for reading alone, and may be told what was true a while ago.
-        Jobs carry the trace that they are enqueued in.
-        """
-        self._transaction = (
-            Transaction(sessions, budget=budget)
-            if replica is None
-            else ReplicaFirst(sessions, replica, budget=budget)
-        )
+        """Prepare a unit that waits for the database for at most `budget` in total."""
+        self._transaction = Transaction(sessions, budget=budget)
         self.customers = PostgresCustomerRepository(self._transaction)
         self.sessions = PostgresSessionRepository(self._transaction)
         self.api_keys = PostgresApiKeyRepository(self._transaction)
@@ -50,7 +36,6 @@ class PostgresUnitOfWork(UnitOfWork):
         self.popularity = PostgresPopularityRepository(self._transaction)
         self.products = PostgresProductRepository(self._transaction)
         self.throttles = PostgresThrottleRepository(self._transaction)
-        self.jobs = PostgresJobQueue(self._transaction, tracer)
 
     @override
     async def __aenter__(self) -> Self:

@@ -1,7 +1,8 @@
-"""What PostgreSQL does for the statements that repositories really send."""
+"""The plans of PostgreSQL for the statements that the service sends."""
 
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
@@ -9,7 +10,9 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import override
 
-from app.infra.postgres.statement_pool import PLANNED_ONCE, Lanes
+from app.infra.postgres.engine import connector
+from app.infra.postgres.statement_pool import PLANNED_ONCE, StatementPool
+from tests.database import PATIENT
 
 
 class Sent:
@@ -43,24 +46,63 @@ class Sent:
         return list(_nodes(explained[0]["Plan"]))
 
 
-class Told(Lanes):
-    """Lanes that note what goes by."""
+class RecordingPool(StatementPool):
+    """A pool that records the statements that are run on it."""
 
-    def __init__(self, lanes: Lanes) -> None:
-        self._lanes = lanes
+    def __init__(self, pool: StatementPool) -> None:
+        self.size = pool.size
+        self._pool = pool
         self.statements: list[str] = []
 
     @override
     async def fetch(self, statement: str, *values: object) -> Sequence[Any]:
         self.statements.append(statement)
-        return await self._lanes.fetch(statement, *values)
+        return await self._pool.fetch(statement, *values)
+
+
+class TransactionPool(StatementPool):
+    """Runs all statements in one transaction, and counts the rows that they read."""
+
+    def __init__(self, connection: Any) -> None:
+        self.size = 1
+        self._connection = connection
+        self._turn = asyncio.Lock()
+
+    @override
+    async def fetch(self, statement: str, *values: object) -> Sequence[Any]:
+        async with self._turn:
+            rows: Sequence[Any] = await self._connection.fetch(statement, *values)
+            return rows
+
+    async def rows_read(self) -> Mapping[str, int]:
+        """Return how many rows of each table were read in this transaction, wherever to."""
+        counted = await self._connection.fetch("""
+            SELECT relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)
+            FROM pg_stat_xact_user_tables
+        """)
+        return dict(counted)
+
+
+@asynccontextmanager
+async def in_transaction(url: str) -> AsyncGenerator[TransactionPool]:
+    """Run statements as the service does, and undo them."""
+    connection = await connector(
+        url, patience=PATIENT, statement_timeout=PATIENT, settings=PLANNED_ONCE
+    )()
+    try:
+        transaction = connection.transaction()
+        await transaction.start()
+        yield TransactionPool(connection)
+        await transaction.rollback()
+    finally:
+        await connection.close()
 
 
 def generic_plans(url: str, statements: Iterable[str]) -> Sequence[Sequence[dict[str, Any]]]:
-    """Return the nodes of the plan that each statement has on a lane, whatever its values."""
+    """Return the nodes of the plan that each statement has in a pool, whatever its values."""
     options = " ".join(f"-c {name}={value}" for name, value in PLANNED_ONCE.items())
     plans = []
-    # Not prepared: its parameters would be asked for.
+    # A prepared statement would need values for its parameters.
     with psycopg.connect(url, options=options, cursor_factory=psycopg.ClientCursor) as connection:
         for statement in statements:
             explain = f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {statement}".encode()
@@ -72,7 +114,7 @@ def generic_plans(url: str, statements: Iterable[str]) -> Sequence[Sequence[dict
 
 @contextmanager
 def sent_by(engine: AsyncEngine) -> Generator[Sent]:
-    """Note what is sent inside."""
+    """Record what is sent inside."""
     sent = Sent(engine)
     event.listen(engine.sync_engine, "before_cursor_execute", sent.note)
     try:

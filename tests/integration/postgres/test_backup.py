@@ -1,4 +1,4 @@
-"""Backups are made and restored by the very commands of docs/operations.md, then compared."""
+"""Backups are made and restored with the commands of docs/operations.md, and compared."""
 
 import asyncio
 import os
@@ -40,24 +40,24 @@ pytestmark = pytest.mark.postgres
 
 
 def block(name: str) -> str:
-    """Return what stands in the documentation under a mark, less how it looks there."""
+    """Return the code block of the documentation under a mark."""
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     (found,) = re.findall(rf"<!-- backup: {name} -->\n```\w+\n(.*?)```", text, re.DOTALL)
     return str(found)
 
 
-class Desk:
-    """Somebody at a shell, with the programs of PostgreSQL and a place for backups."""
+class Operator:
+    """Runs the documented commands, with a directory for backups."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def placed(self, text: str) -> str:
-        """Let text speak of our place in lieu of /backup."""
+        """Replace /backup in a text by the directory."""
         return text.replace("/backup/", f"{self.directory}/")
 
     def run(self, name: str, **environment: str) -> None:
-        """Run the commands under a mark; each has to succeed."""
+        """Run the commands under a mark, all of which have to succeed."""
         programs = (str(binary("psql").parent), str(Path(sys.executable).parent))
         subprocess.run(  # noqa: S603 - our own documentation
             ["/bin/sh", "-eu", "-c", self.placed(block(name))],
@@ -71,36 +71,36 @@ class Desk:
         )
 
     def archive(self, segment: Path, name: str) -> int:
-        """Do with a file what the server does with a piece of WAL; return the status."""
+        """Archive a file as the server archives a WAL segment; return the exit status."""
         (command,) = re.findall("^archive_command = '(.*)'$", block("archive"), re.MULTILINE)
         command = self.placed(command).replace("%p", str(segment)).replace("%f", name)
         return subprocess.run(["/bin/sh", "-c", command], check=False).returncode  # noqa: S603 - likewise
 
     def archived(self) -> list[str]:
-        """Return which pieces of WAL are in the archive, oldest first."""
+        """Return the WAL segments of the archive, oldest first."""
         names = sorted(path.name for path in (self.directory / "wal").iterdir())
         return [name for name in names if not name.endswith(".backup")]
 
     def bases(self) -> list[Path]:
-        """Return the base backups that there are, oldest first."""
+        """Return the base backups, oldest first."""
         return sorted((self.directory / "base").iterdir())
 
 
 @pytest.fixture
-def desk() -> Generator[Desk]:
-    # Not pytest's own, which nobody but us may enter: the server copies its WAL there.
+def operator() -> Generator[Operator]:
+    # Not the directory of pytest, which only its owner may enter: the server copies WAL here.
     directory = Path(tempfile.mkdtemp(prefix="favorites-backup-"))
     (directory / "wal").mkdir()
     for path in (directory, directory / "wal"):
         path.chmod(0o777)
-    yield Desk(directory)
+    yield Operator(directory)
     shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture
-def server(desk: Desk) -> Generator[EmbeddedPostgres]:
-    """Return a server that archives as the documentation has it, with a migrated database."""
-    lines = re.findall(r"^(\w+) = '?(.*?)'?$", desk.placed(block("archive")), re.MULTILINE)
+def server(operator: Operator) -> Generator[EmbeddedPostgres]:
+    """Return a server that archives as documented, with a migrated database."""
+    lines = re.findall(r"^(\w+) = '?(.*?)'?$", operator.placed(block("archive")), re.MULTILINE)
     with EmbeddedPostgres.temporary(dict(lines)) as server:
         server.create_database(DATABASE)
         upgrade(server.url(DATABASE))
@@ -114,7 +114,7 @@ def store() -> Generator[RunningFakeStore]:
 
 
 async def live(url: str, store: RunningFakeStore, email: str) -> None:
-    """Leave something in every table: an account, a session, favorites, a job, a key."""
+    """Write to every table: an account, a session, favorites, a job, a key."""
     async with wire(settings_of(url, fakestore_url=store.url)) as use_cases:
         customer = await use_cases.sign_up(
             name="Inês Conceição", email=email, password=PASSWORD, ip="127.0.0.1"
@@ -132,10 +132,10 @@ async def live(url: str, store: RunningFakeStore, email: str) -> None:
 
 
 async def signs_in(url: str, email: str) -> bool:
-    """Use a database as the service does: it has to be ready, and know the customer."""
+    """Sign in on a database, which has to be ready and to have the customer."""
     readiness = Readiness()
     async with wire(settings_of(url), readiness=readiness) as use_cases:
-        # Among others that the schema is at the newest revision.
+        # This checks too that the schema is at the newest revision.
         await readiness()
         signed_in = await use_cases.sign_in(
             email=email, password=PASSWORD, ip="127.0.0.1", device="a test"
@@ -173,7 +173,7 @@ def run(url: str, statements: str) -> int:
 
 
 def ask(url: str, question: str) -> object:
-    """Return the one thing that a query selects."""
+    """Return the one value that a query selects."""
     with psycopg.connect(url, autocommit=True) as connection:
         found = connection.execute(question.encode()).fetchone()
         assert found is not None
@@ -181,7 +181,7 @@ def ask(url: str, question: str) -> object:
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until something is true."""
+    """Wait until a condition is true."""
     deadline = time.monotonic() + WITHIN_S
     while not condition():
         assert time.monotonic() < deadline, "it took too long"
@@ -189,7 +189,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 def archive_all(url: str) -> None:
-    """Wait until all that has happened so far is in the archive."""
+    """Wait until the WAL so far is in the archive."""
     last = ask(url, "SELECT pg_walfile_name(pg_switch_wal())")
     archived = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver"
     wait_for(lambda: str(ask(url, archived)) >= str(last))
@@ -197,12 +197,12 @@ def archive_all(url: str) -> None:
 
 @contextmanager
 def restored_server(
-    desk: Desk, server: EmbeddedPostgres, until: datetime, *, base: Path
+    operator: Operator, server: EmbeddedPostgres, until: datetime, *, base: Path
 ) -> Generator[EmbeddedPostgres]:
-    """Run a second server on what is brought back."""
+    """Run a second server on the restored data."""
     directory = Path(tempfile.mkdtemp(prefix="favorites-restored-"))
     data = str(directory / "data")
-    desk.run("restore-base", PGDATA=data, BASE=str(base), UNTIL=until.isoformat())
+    operator.run("restore-base", PGDATA=data, BASE=str(base), UNTIL=until.isoformat())
     shutil.copy(server.log.with_name("password"), directory / "password")
     owner = server.log.with_name("data").stat()
     if os.geteuid() == 0:
@@ -214,13 +214,13 @@ def restored_server(
 
 class TestDump:
     def test_brings_back_every_row(
-        self, desk: Desk, server: EmbeddedPostgres, store: RunningFakeStore
+        self, operator: Operator, server: EmbeddedPostgres, store: RunningFakeStore
     ) -> None:
         url, restored = server.url(DATABASE), server.url("favorites_restored")
         asyncio.run(live(url, store, "ines@example.com"))
         before = rows(url)
-        desk.run("dump", DATABASE_URL=url)
-        desk.run("restore-dump", DATABASE_URL=url, RESTORED_URL=restored)
+        operator.run("dump", DATABASE_URL=url)
+        operator.run("restore-dump", DATABASE_URL=url, RESTORED_URL=restored)
         assert rows(restored) == before
         for table in ("customers", "sessions", "favorites", "favorite_tombstones", "api_keys"):
             assert before[table], f"{table} has nothing to be compared"
@@ -228,13 +228,13 @@ class TestDump:
         assert asyncio.run(signs_in(restored, "ines@example.com"))
 
     def test_goes_on_counting_where_it_was(
-        self, desk: Desk, server: EmbeddedPostgres, store: RunningFakeStore
+        self, operator: Operator, server: EmbeddedPostgres, store: RunningFakeStore
     ) -> None:
         url, restored = server.url(DATABASE), server.url("favorites_restored")
         asyncio.run(live(url, store, "ines@example.com"))
-        desk.run("dump", DATABASE_URL=url)
-        desk.run("restore-dump", DATABASE_URL=url, RESTORED_URL=restored)
-        # An account of somebody new has a job of its own, which takes no number twice.
+        operator.run("dump", DATABASE_URL=url)
+        operator.run("restore-dump", DATABASE_URL=url, RESTORED_URL=restored)
+        # Another account has a job of its own, whose number must be a new one.
         asyncio.run(live(restored, store, "joao@example.com"))
         jobs = "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'validate_product'"
         assert (ask(url, jobs), ask(restored, jobs)) == (1, 1)
@@ -243,7 +243,7 @@ class TestDump:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What a front end keeps of a customer's account: the tags, and how far it has caught up."""
+    """What a front end keeps of an account: the tags, and its position in the history."""
 
     account: str
     favorites: str
@@ -254,7 +254,7 @@ class Seen:
 async def front_end(
     url: str, store: RunningFakeStore, email: str
 ) -> AsyncGenerator[httpx2.AsyncClient]:
-    """Serve from a database, to somebody who is signed in."""
+    """Serve from a database, to a client that is signed in."""
     api = create_api(
         wire(settings_of(url, fakestore_url=store.url)),
         HttpOptions(cursor_keys=[b"a-cursor-key-that-a-restore-keeps"], cookie_secure=False),
@@ -266,7 +266,7 @@ async def front_end(
 
 
 async def change(client: httpx2.AsyncClient, *, name: str, product_id: int) -> Seen:
-    """Change one's name and list once each, and return what is seen then."""
+    """Change the name and the list once each, and return what a client sees then."""
     renamed = await client.patch("/customers/me", json={"name": name})
     added = await client.put(f"{FAVORITES}/{product_id}")
     assert (renamed.status_code, added.status_code) == (200, 201)
@@ -280,7 +280,7 @@ async def change(client: httpx2.AsyncClient, *, name: str, product_id: int) -> S
 
 class TestAfterARestore:
     def test_nothing_of_the_lost_future_is_taken_for_the_present(
-        self, desk: Desk, server: EmbeddedPostgres, store: RunningFakeStore
+        self, operator: Operator, server: EmbeddedPostgres, store: RunningFakeStore
     ) -> None:
         url, restored = server.url(DATABASE), server.url("favorites_restored")
         emails = ("ines@example.com", "joao@example.com")
@@ -289,7 +289,7 @@ class TestAfterARestore:
             async with wire(settings_of(url, fakestore_url=store.url)) as use_cases:
                 ines, _ = [
                     await use_cases.sign_up(
-                        name="Somebody", email=email, password=PASSWORD, ip="127.0.0.1"
+                        name="Inês", email=email, password=PASSWORD, ip="127.0.0.1"
                     )
                     for email in emails
                 ]
@@ -317,7 +317,7 @@ class TestAfterARestore:
                     "/customers/me", json={"name": "Late"}, headers={"If-Match": lost.account}
                 )
                 assert late.status_code == 412
-                # What is known since then goes on.
+                # What clients know since the restore stays valid.
                 again = await client.get(FAVORITES, headers={"If-None-Match": seen.favorites})
                 assert again.status_code == 304
                 current = await client.get(changes, params={"since": seen.cursor})
@@ -325,12 +325,12 @@ class TestAfterARestore:
                 return seen
 
         asyncio.run(begin())
-        desk.run("dump", DATABASE_URL=url)
+        operator.run("dump", DATABASE_URL=url)
         seen = {email: asyncio.run(lose(email)) for email in emails}
         # A restore of the same backup for the second time loses what came after the first.
         for product_id in (3, 4):
             run(url, "DROP DATABASE IF EXISTS favorites_restored")
-            desk.run("restore-dump", DATABASE_URL=url, RESTORED_URL=restored)
+            operator.run("restore-dump", DATABASE_URL=url, RESTORED_URL=restored)
             run(restored, block("versions"))
             of_catalog = "SELECT content_version FROM catalog_state"
             assert int(str(ask(restored, of_catalog))) > int(str(ask(url, of_catalog)))
@@ -341,7 +341,7 @@ class TestAfterARestore:
 
 
 class TestArchive:
-    """A piece of WAL comes again when PostgreSQL was stopped before it noted that it is there."""
+    """PostgreSQL archives a segment again if it stopped before it recorded the first time."""
 
     NAME = "000000010000000000000001"
 
@@ -351,33 +351,33 @@ class TestArchive:
         segment.write_bytes(b"what happened")
         return segment
 
-    def test_takes_the_same_piece_again(self, desk: Desk, segment: Path) -> None:
-        assert [desk.archive(segment, self.NAME) for _ in range(3)] == [0, 0, 0]
-        assert desk.archived() == [self.NAME]
+    def test_takes_the_same_piece_again(self, operator: Operator, segment: Path) -> None:
+        assert [operator.archive(segment, self.NAME) for _ in range(3)] == [0, 0, 0]
+        assert operator.archived() == [self.NAME]
 
-    def test_never_replaces_a_piece_by_another(self, desk: Desk, segment: Path) -> None:
-        assert desk.archive(segment, self.NAME) == 0
+    def test_never_replaces_a_segment_by_another(self, operator: Operator, segment: Path) -> None:
+        assert operator.archive(segment, self.NAME) == 0
         segment.write_bytes(b"what happened elsewhere")
-        assert desk.archive(segment, self.NAME) != 0
-        assert (desk.directory / "wal" / self.NAME).read_bytes() == b"what happened"
+        assert operator.archive(segment, self.NAME) != 0
+        assert (operator.directory / "wal" / self.NAME).read_bytes() == b"what happened"
 
-    def test_begins_anew_what_was_left_half_done(self, desk: Desk, segment: Path) -> None:
-        (desk.directory / "wal" / f"{self.NAME}.part").write_bytes(b"what hap")
-        assert desk.archive(segment, self.NAME) == 0
-        assert desk.archived() == [self.NAME]
-        assert (desk.directory / "wal" / self.NAME).read_bytes() == b"what happened"
+    def test_repeats_what_was_left_incomplete(self, operator: Operator, segment: Path) -> None:
+        (operator.directory / "wal" / f"{self.NAME}.part").write_bytes(b"what hap")
+        assert operator.archive(segment, self.NAME) == 0
+        assert operator.archived() == [self.NAME]
+        assert (operator.directory / "wal" / self.NAME).read_bytes() == b"what happened"
 
 
 class TestBaseBackup:
     def test_brings_back_any_moment_since(
-        self, desk: Desk, server: EmbeddedPostgres, store: RunningFakeStore
+        self, operator: Operator, server: EmbeddedPostgres, store: RunningFakeStore
     ) -> None:
         url = server.url(DATABASE)
-        desk.run("base", DATABASE_URL=url)
+        operator.run("base", DATABASE_URL=url)
         asyncio.run(live(url, store, "ines@example.com"))
         # The next night.
-        desk.run("base", DATABASE_URL=url)
-        assert len(desk.bases()) == 2
+        operator.run("base", DATABASE_URL=url)
+        assert len(operator.bases()) == 2
         # What the base backup does not know is in the WAL.
         asyncio.run(live(url, store, "joao@example.com"))
         before = rows(url)
@@ -387,36 +387,36 @@ class TestBaseBackup:
         assert rows(url) != before
         archive_all(url)
 
-        with restored_server(desk, server, until, base=desk.bases()[-1]) as again:
+        with restored_server(operator, server, until, base=operator.bases()[-1]) as again:
             wait_for(lambda: ask(again.url(DATABASE), "SELECT NOT pg_is_in_recovery()"))
             assert rows(again.url(DATABASE)) == before
             assert asyncio.run(signs_in(again.url(DATABASE), "joao@example.com"))
             assert run(again.url(DATABASE), block("sessions")) == 3
 
     def test_goes_when_its_time_is_over_with_the_wal_before_the_next(
-        self, desk: Desk, server: EmbeddedPostgres
+        self, operator: Operator, server: EmbeddedPostgres
     ) -> None:
         url = server.url(DATABASE)
         for night in range(3):
-            desk.run("base", DATABASE_URL=url)
+            operator.run("base", DATABASE_URL=url)
             run(url, f"CREATE TABLE night_{night} ()")
         until = ask(url, "SELECT clock_timestamp()")
         assert isinstance(until, datetime)
         run(url, "DROP TABLE night_2")
         archive_all(url)
-        bases, archived = desk.bases(), desk.archived()
+        bases, archived = operator.bases(), operator.archived()
         # What a night that was cut short leaves behind.
-        (desk.directory / "base" / f"{bases[0].name}.part").mkdir()
+        (operator.directory / "base" / f"{bases[0].name}.part").mkdir()
 
-        desk.run("expire", KEEP="3")
-        assert desk.bases() == bases
-        desk.run("expire", KEEP="2")
-        assert desk.bases() == bases[1:]
-        kept = desk.archived()
+        operator.run("expire", KEEP="3")
+        assert operator.bases() == bases
+        operator.run("expire", KEEP="2")
+        assert operator.bases() == bases[1:]
+        kept = operator.archived()
         assert kept == archived[-len(kept) :]
         assert len(kept) < len(archived)
 
         # From the oldest that was kept to any moment after it.
-        with restored_server(desk, server, until, base=desk.bases()[0]) as again:
+        with restored_server(operator, server, until, base=operator.bases()[0]) as again:
             wait_for(lambda: ask(again.url(DATABASE), "SELECT NOT pg_is_in_recovery()"))
             assert ask(again.url(DATABASE), "SELECT to_regclass('night_2') IS NOT NULL")

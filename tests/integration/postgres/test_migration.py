@@ -13,19 +13,31 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.outcome import StorageUnavailable
 from app.infra.postgres import migrate, schema
+from tests import make
 from tests.database import patient_engine
 
 VERSIONS = Path(migrate.__file__).parent / "migration" / "versions"
+
+# What a revision drops because no running release uses it.
+DROPPED = {
+    (
+        "function",
+        "add_favorites(uuid[],integer[],timestamp with time zone[],text[],numeric[],text[],"
+        "numeric[],bigint[],integer)",
+    )
+}
 
 
 def contents(url: str) -> set[tuple[str, str]]:
     """Return what is in a database: kinds and names of relations, functions and types."""
     with psycopg.connect(url) as connection:
         found = connection.execute("""
-            SELECT 'relation', relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
+            SELECT 'relation', relname::text FROM pg_class
+                WHERE relnamespace = 'public'::regnamespace
             UNION SELECT 'function', oid::regprocedure::text FROM pg_proc
                 WHERE pronamespace = 'public'::regnamespace
-            UNION SELECT 'type', typname FROM pg_type WHERE typnamespace = 'public'::regnamespace
+            UNION SELECT 'type', typname::text FROM pg_type
+                WHERE typnamespace = 'public'::regnamespace
         """)
         return {(kind, name) for kind, name in found if "alembic_version" not in name}
 
@@ -37,7 +49,7 @@ class TestMigrations:
         for revision in migrate.revisions():
             migrate.upgrade(url, revision)
             up = contents(url)
-            assert up > seen[-1]
+            assert up > seen[-1] - DROPPED
             migrate.downgrade(url, "-1")
             assert contents(url) == seen[-1]
             migrate.upgrade(url, revision)
@@ -45,6 +57,39 @@ class TestMigrations:
             seen.append(up)
         migrate.downgrade(url, "base")
         assert contents(url) == seen[0] == set()
+
+    def test_keep_the_functions_that_the_release_before_calls(
+        self, new_database: Callable[..., str]
+    ) -> None:
+        url, customer_id = new_database(migrated=True), make.uuid()
+        product_ids = [make.product_id() for _ in range(2)]
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                """
+                INSERT INTO customers (
+                    id, name, name_key, email, email_key, role, created_at, updated_at, version
+                ) VALUES (%s, 'Ana', 'ana', 'a@b', 'a@b', 'customer', now(), now(), 1)
+                """,
+                [customer_id],
+            )
+            connection.execute(
+                "INSERT INTO favorite_lists (customer_id) VALUES (%s)", [customer_id]
+            )
+            for product_id in (*product_ids, product_ids[0]):
+                added = connection.execute(
+                    """
+                    SELECT n, added FROM add_favorites(
+                        ARRAY[%s]::uuid[], ARRAY[NULL]::uuid[], NULL, ARRAY[%s]::integer[],
+                        ARRAY[NULL]::xid[], ARRAY[now()], ARRAY['A ring'], ARRAY[9.99],
+                        ARRAY['ring.jpg'], ARRAY[NULL]::numeric[], ARRAY[NULL]::bigint[], 5
+                    )
+                    """,
+                    [customer_id, product_id],
+                ).fetchall()
+                assert len(added) == 1
+            assert added == [(1, False)]
+            stored = connection.execute("SELECT version, size FROM favorite_lists").fetchall()
+            assert stored == [(2, 2)]
 
     async def test_make_exactly_the_tables_of_the_code(self, postgres_engine: AsyncEngine) -> None:
         def difference(connection: Connection) -> list[object]:
@@ -81,9 +126,9 @@ class TestMigrations:
         migrate.upgrade(url.replace("postgresql://", "postgresql+asyncpg://"))
         assert contents(url)
 
-    def test_say_that_nobody_is_there(self) -> None:
+    def test_fail_with_storage_unavailable_if_no_server_answers(self) -> None:
         with pytest.raises(StorageUnavailable):
-            migrate.upgrade("postgresql://nobody@127.0.0.1:1/favorites_test")
+            migrate.upgrade("postgresql://user@127.0.0.1:1/favorites_test")
 
 
 class TestSchemaAtHead:
@@ -98,7 +143,7 @@ class TestSchemaAtHead:
     @pytest.mark.parametrize(
         ("stamp", "expected"),
         [
-            ("CREATE TABLE somebody_elses (id integer)", False),
+            ("CREATE TABLE of_another_program (id integer)", False),
             ("CREATE TABLE alembic_version (version_num text)", False),
             ("CREATE TABLE alembic_version AS SELECT text '0001' AS version_num", False),
             # A newer release has migrated already; the revision suits this one as well.

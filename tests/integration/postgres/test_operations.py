@@ -1,4 +1,4 @@
-"""What docs/operations.md tells people to ask the database, and what it says of the queue."""
+"""The queries and the list of jobs in docs/operations.md are correct."""
 
 import asyncio
 import re
@@ -8,7 +8,8 @@ import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
 
-from app.infra.jobs.worker import JobHandlers, JobWorker, WorkerOptions
+from app.infra.jobs.tasks import JobHandlers
+from app.infra.jobs.worker import JobWorker, WorkerOptions
 from app.infra.observability.metrics.work import JobMetrics
 from tests.integration.service.harness import until
 
@@ -19,7 +20,7 @@ LOOKS = re.findall(r"<!-- look: (\w+) -->\n```sql\n(.*?)```", PAGE, re.DOTALL)
 @pytest.mark.parametrize(
     "statements", [text for _, text in LOOKS], ids=[name for name, _ in LOOKS]
 )
-def test_every_look_can_be_taken(database_url: str, statements: str) -> None:
+def test_every_query_runs(database_url: str, statements: str) -> None:
     assert len(LOOKS) == 3
     for statement in filter(str.strip, statements.split(";\n")):
         with psycopg.connect(database_url) as connection:
@@ -27,7 +28,7 @@ def test_every_look_can_be_taken(database_url: str, statements: str) -> None:
             assert found.description
 
 
-async def test_every_job_is_named() -> None:
+async def test_every_job_is_documented() -> None:
     async def nothing(*_: object) -> None:
         pass
 
@@ -44,16 +45,16 @@ async def test_every_job_is_named() -> None:
         observe=JobMetrics(registry),
     )
 
-    async def told() -> set[str]:
+    async def registered() -> set[str]:
         return _tasks(registry)
 
     run = asyncio.create_task(worker.run())
-    # That is when it begins to tell of them, database or none.
-    await until(told, what="the series of the jobs")
+    # The series exist as soon as the worker runs, even without a database.
+    await until(registered, what="the series of the jobs")
     worker.stop()
     await run
     (table,) = re.findall(r"^\| job \|.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
-    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == await told()
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == await registered()
 
 
 def _tasks(registry: CollectorRegistry) -> set[str]:

@@ -1,7 +1,7 @@
-"""What becomes of units of work when the database goes away, and when it comes back."""
+"""Units of work and queries while the database is unreachable, and when it is back."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -10,11 +10,16 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.domain.customer import CustomerQuery
 from app.domain.outcome import StorageUnavailable
+from app.domain.queries import Queries
 from app.domain.repository import UnitOfWorkFactory
-from app.infra.postgres.engine import create_engine, sessions_of
+from app.infra.postgres.engine import connector, create_engine, sessions_of
 from app.infra.postgres.migrate import upgrade
+from app.infra.postgres.queries import PostgresQueries
+from app.infra.postgres.row_cache import ProductRowCache
 from app.infra.postgres.schema import schema_at_head
+from app.infra.postgres.statement_pool import PLANNED_ONCE, StatementPool
 from app.infra.postgres.transaction import Transaction
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from development.postgres import EmbeddedPostgres, StopMode
@@ -23,14 +28,14 @@ from tests.database import PATIENT
 from tests.integration.postgres.wire import Wire
 
 SOON = timedelta(seconds=1)
-"""What a test waits for a server that will not answer; one that will has more time."""
+"""The time limit for a server that does not respond; one that does gets more time."""
 
 pytestmark = pytest.mark.postgres
 
 
 @pytest.fixture(scope="module")
 def own_server() -> Generator[EmbeddedPostgres]:
-    """Return a server that a test may stop: wherever the others run, this one is embedded."""
+    """Return a server that a test may stop; it is embedded in any case."""
     with EmbeddedPostgres.temporary() as server:
         server.create_database("outage_test")
         upgrade(server.url("outage_test"))
@@ -61,7 +66,7 @@ async def look(uow: UnitOfWorkFactory) -> None:
 
 
 async def fill(uow: UnitOfWorkFactory, connections: int) -> None:
-    """Let the pool have as many connections."""
+    """Open this many connections of the pool."""
     units = [uow() for _ in range(connections)]
     for unit in units:
         await unit.__aenter__()
@@ -87,7 +92,7 @@ class TestServerThatStops:
                     await schema_at_head(engine)
             finally:
                 await asyncio.to_thread(own_server.start)
-            # At the first attempt, whichever of the pool's connections it gets.
+            # At the first attempt, with any connection of the pool.
             await fill(uow, 5)
             assert await schema_at_head(engine)
 
@@ -123,12 +128,12 @@ class TestConnectionThatEnds:
 
 
 class TestServerThatIsSilent:
-    async def test_keeps_nobody_waiting(self, database_url: str) -> None:
+    async def test_ends_every_wait(self, database_url: str) -> None:
         async with Wire(database_url) as wire, engine_on(wire.url, patience=SOON) as engine:
             uow = units_on(engine, patience=SOON)
             await fill(uow, 2)
             wire.hold()
-            # With a connection from the pool, with another one, and with a new one.
+            # With an open connection, with another one, and with a new one.
             for _ in range(3):
                 with pytest.raises(StorageUnavailable):
                     await look(uow)
@@ -137,7 +142,7 @@ class TestServerThatIsSilent:
             wire.release()
             await look(uow)
 
-    async def test_keeps_nobody_waiting_in_the_middle_of_a_unit(self, database_url: str) -> None:
+    async def test_ends_a_wait_in_the_middle_of_a_unit(self, database_url: str) -> None:
         async with Wire(database_url) as wire, engine_on(wire.url, patience=SOON) as engine:
             uow = units_on(engine, patience=SOON)
             async with uow() as work:
@@ -145,7 +150,7 @@ class TestServerThatIsSilent:
                 wire.hold()
                 with pytest.raises(StorageUnavailable):
                     await work.commit()
-            # Leaving without a commit asks for a rollback, which is not answered either.
+            # Leaving without a commit sends a rollback, which gets no response either.
             wire.release()
             async with uow() as work:
                 await work.customers.get(make.customer_id())
@@ -153,7 +158,7 @@ class TestServerThatIsSilent:
             wire.release()
             await look(uow)
 
-    async def test_loses_no_connection_by_those_who_hang_up(self, database_url: str) -> None:
+    async def test_loses_no_connection_by_callers_that_hang_up(self, database_url: str) -> None:
         async with (
             Wire(database_url) as wire,
             engine_on(wire.url, pool_size=2, patience=SOON) as engine,
@@ -172,10 +177,95 @@ class TestServerThatIsSilent:
                 await fill(uow, 2)
 
 
+@asynccontextmanager
+async def queries_on(
+    url: str, *, size: int = 2, patience: timedelta = PATIENT
+) -> AsyncGenerator[PostgresQueries]:
+    connect = connector(url, patience=patience, statement_timeout=patience, settings=PLANNED_ONCE)
+    pool = StatementPool(connect, size=size)
+    queries = PostgresQueries(pool, ProductRowCache(pool.fetch), patience=patience)
+    try:
+        yield queries
+        assert pool.in_use == 0
+    finally:
+        await queries.aclose()
+        await pool.aclose()
+
+
+READS: Sequence[Callable[[Queries], Awaitable[object]]] = (
+    # Of queries that share statements, and of those that do not.
+    lambda queries: queries.find_customer(make.customer_id()),
+    lambda queries: queries.list_customers(CustomerQuery(limit=1)),
+)
+
+
+class TestQueries:
+    @pytest.mark.parametrize("mode", [StopMode.FAST, StopMode.IMMEDIATE])
+    @pytest.mark.parametrize("read", READS)
+    async def test_are_unavailable_while_the_server_is_stopped(
+        self,
+        own_server: EmbeddedPostgres,
+        mode: StopMode,
+        read: Callable[[Queries], Awaitable[object]],
+    ) -> None:
+        async with queries_on(own_server.url("outage_test")) as queries:
+            await asyncio.gather(*(read(queries) for _ in range(5)))
+            await asyncio.to_thread(own_server.stop, mode)
+            try:
+                for _ in range(4):
+                    with pytest.raises(StorageUnavailable):
+                        await read(queries)
+            finally:
+                await asyncio.to_thread(own_server.start)
+            # At the first attempt: closed connections are not used again.
+            await asyncio.gather(*(read(queries) for _ in range(5)))
+
+    @pytest.mark.parametrize("read", READS)
+    async def test_wait_no_longer_than_their_patience_for_a_server_that_is_silent(
+        self, database_url: str, read: Callable[[Queries], Awaitable[object]]
+    ) -> None:
+        async with (
+            Wire(database_url) as wire,
+            queries_on(wire.url, patience=SOON) as queries,
+        ):
+            await read(queries)
+            wire.hold()
+            # With an open connection, and with a new one.
+            for _ in range(2):
+                results = await asyncio.gather(
+                    *(read(queries) for _ in range(5)), return_exceptions=True
+                )
+                assert {type(result) for result in results} == {StorageUnavailable}
+            wire.release()
+            await read(queries)
+
+    @pytest.mark.parametrize("read", READS)
+    async def test_lose_no_connection_by_callers_that_hang_up(
+        self, database_url: str, read: Callable[[Queries], Awaitable[object]]
+    ) -> None:
+        async with (
+            Wire(database_url) as wire,
+            queries_on(wire.url, patience=SOON) as queries,
+        ):
+            await read(queries)
+            for _ in range(3):
+                wire.hold()
+                tasks = [asyncio.ensure_future(read(queries)) for _ in range(4)]
+                for _ in range(20):
+                    # Until the statements are sent.
+                    await asyncio.sleep(0)
+                for task in tasks:
+                    task.cancel()
+                results = await asyncio.gather(*tasks, return_exceptions=True)
+                assert {type(result) for result in results} == {asyncio.CancelledError}
+                wire.release()
+                await asyncio.gather(*(read(queries) for _ in range(4)))
+
+
 class TestStatementThatTakesLong:
     async def test_ends(self, database_url: str) -> None:
         async with engine_on(database_url, patience=SOON) as engine:
-            # The server's own limit ends it, ours would take longer.
+            # The limit of the server ends it; that of the transaction is longer.
             transaction = Transaction(sessions_of(engine), budget=timedelta(seconds=30))
             with pytest.raises(StorageUnavailable):
                 await transaction.sql(text("SELECT pg_sleep(60)"))
@@ -203,9 +293,7 @@ class TestConfiguration:
         with pytest.raises(ValueError, match="postgresql://"):
             create_engine(url)
 
-    async def test_of_somebody_who_is_refused_is_unavailable(
-        self, own_server: EmbeddedPostgres
-    ) -> None:
+    async def test_for_a_refused_user_is_unavailable(self, own_server: EmbeddedPostgres) -> None:
         url = own_server.url("no_such_database_test")
         async with engine_on(url) as engine:
             with pytest.raises(StorageUnavailable):
@@ -225,7 +313,7 @@ class TestConfiguration:
             await work.customers.add(make.customer(email="ana@example.com"))
             await work.commit()
         async with engine.connect() as connection:
-            # What is prepared would stay with a connection that is somebody else's next.
+            # A prepared statement would stay on a connection that another client uses next.
             prepared = await connection.execute(
                 text("SELECT count(*) FROM pg_prepared_statements WHERE statement ~ '^INSERT'")
             )

@@ -1,7 +1,7 @@
 """Behind a real PgBouncer in transaction mode, with what the profile `scale` has."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -13,16 +13,32 @@ import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.domain.job import Job
 from app.domain.outcome import StorageUnavailable
 from app.domain.repository import UnitOfWorkFactory
-from app.infra.postgres.engine import create_engine, sessions_of
+from app.infra.postgres.engine import connector, create_engine, sessions_of
 from app.infra.postgres.migrate import upgrade
 from app.infra.postgres.schema import schema_at_head
+from app.infra.postgres.statement_pool import PLANNED_ONCE, StatementPool
 from app.infra.postgres.transaction import Transaction
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from tests import make
-from tests.contract import test_favorites, test_jobs, test_products, test_unit_of_work
+from tests.contract import (
+    test_customers,
+    test_favorite_changes,
+    test_favorites,
+    test_jobs,
+    test_products,
+    test_queries,
+    test_unit_of_work,
+)
+from tests.contract.conftest import (
+    WaitingJobs,
+    favorite_writes,
+    queries,
+    row_cache,
+    sign_in_writes,
+)
+from tests.contract.test_jobs import take_jobs
 from tests.database import PATIENT
 from tests.integration.service.harness import running_service, until
 from tests.integration.service.people import People, employ
@@ -32,6 +48,9 @@ pytestmark = pytest.mark.postgres
 
 HASTE = timedelta(seconds=1)
 """What a pooler that is shorter of patience than a migration gives a statement."""
+
+# Fixtures, which use the storage and the pool of this module.
+__all__ = ["favorite_writes", "queries", "row_cache", "sign_in_writes", "take_jobs"]
 
 # The number of app/infra/postgres/migration/env.py.
 ADVISORY_LOCK = 7_046_029_254_386_353_131
@@ -78,11 +97,24 @@ def uow(engine: AsyncEngine) -> UnitOfWorkFactory:
     return partial(PostgresUnitOfWork, sessions_of(engine), budget=PATIENT)
 
 
+@pytest_asyncio.fixture
+async def pool(pooler: Pooler, database_url: str) -> AsyncGenerator[StatementPool]:
+    """Return a statement pool behind the pooler."""
+    connect = connector(
+        pooler.url(database_url),
+        patience=PATIENT,
+        statement_timeout=PATIENT,
+        transaction_pooler=True,
+        settings=PLANNED_ONCE,
+    )
+    pool = StatementPool(connect, size=4, transaction_pooler=True)
+    yield pool
+    await pool.aclose()
+
+
 @pytest.fixture
-def waiting_jobs(
-    postgres_waiting_jobs: Callable[[], Awaitable[Sequence[Job]]],
-) -> Callable[[], Awaitable[Sequence[Job]]]:
-    """Tell which jobs wait, as it is seen beside the pooler."""
+def waiting_jobs(postgres_waiting_jobs: WaitingJobs) -> WaitingJobs:
+    """Return what reads the queued jobs, past the pooler."""
     return postgres_waiting_jobs
 
 
@@ -102,7 +134,31 @@ class TestStoringProducts(test_products.TestStoringProducts):
     pass
 
 
-class TestTheRightToAsk(test_products.TestTheRightToAsk):
+class TestLeases(test_products.TestLeases):
+    pass
+
+
+class TestListedProducts(test_products.TestListedProducts):
+    pass
+
+
+class TestListedCustomers(test_customers.TestListedCustomers):
+    pass
+
+
+class TestReadsOfOneList(test_queries.TestReadsOfOneList):
+    pass
+
+
+class TestReadsForASession(test_queries.TestReadsForASession):
+    pass
+
+
+class TestFavoriteChanges(test_favorite_changes.TestChanges):
+    pass
+
+
+class TestPagesOfFavorites(test_favorites.TestPagesOfFavorites):
     pass
 
 
@@ -214,7 +270,7 @@ class TestSessions:
                     )
                     return bool(found.rowcount)
 
-                await until(waited_for_longer, what="a wait beyond the pooler's patience")
+                await until(waited_for_longer, what="a wait beyond the pooler's time limit")
                 await first.execute("SELECT pg_advisory_unlock(%s)", [ADVISORY_LOCK])
         engine = create_engine(url)
         assert await schema_at_head(engine)

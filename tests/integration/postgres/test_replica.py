@@ -8,20 +8,26 @@ import tempfile
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from app.domain.customer import Customer, CustomerQuery
-from app.domain.repository import UnitOfWork
-from app.infra.postgres.engine import create_engine, sessions_of
+from app.domain.product import Product, ProductQuery
+from app.domain.repository import UnitOfWorkFactory
+from app.infra.postgres.engine import connector, sessions_of
 from app.infra.postgres.migrate import upgrade
-from app.infra.postgres.replica import Replica
+from app.infra.postgres.queries import PostgresQueries
+from app.infra.postgres.replica import Replica, ReplicaFirstPool
+from app.infra.postgres.row_cache import ProductRowCache
+from app.infra.postgres.statement_pool import PLANNED_ONCE, StatementPool
 from app.infra.postgres.unit_of_work import PostgresUnitOfWork
 from development.postgres import EmbeddedPostgres, binary
 from tests import make
-from tests.database import PATIENT, patient_engine
+from tests.contract.step import do
+from tests.database import PATIENT, patient_engine, postgres_pool
 from tests.integration.postgres.wire import Wire
 
 DATABASE = "replica_test"
@@ -60,44 +66,26 @@ def standby(primary: EmbeddedPostgres) -> Generator[EmbeddedPostgres]:
         yield server
 
 
-class PostgresUnitOfWorks:
-    def __init__(self, url: str) -> None:
-        self.engine = patient_engine(url, pool_size=3)
-        self._sessions = sessions_of(self.engine)
-
-    def __call__(self, replica: Replica | None) -> UnitOfWork:
-        return PostgresUnitOfWork(self._sessions, budget=PATIENT, replica=replica)
-
-
 class World:
-    """A primary with its replica, seen by units that write and by units that read lists."""
+    """A primary with its replica, one that writes and queries that read lists."""
 
-    def __init__(self, primary: PostgresUnitOfWorks, replica: Replica) -> None:
-        self._primary = primary
+    def __init__(self, uow: UnitOfWorkFactory, queries: PostgresQueries, replica: Replica) -> None:
+        self.uow = uow
+        self.queries = queries
         self.replica = replica
 
     async def usable(self) -> bool:
-        await self.replica.look()
+        await self.replica.check()
         return self.replica.usable
-
-    def reading(self) -> UnitOfWork:
-        return self._primary(self.replica)
 
     async def sign_up(self) -> Customer:
         customer = make.customer()
-        async with self._primary(None) as work:
-            await work.customers.add(customer)
-            await work.commit()
+        await do(self.uow, lambda work: work.customers.add(customer))
         return customer
 
     async def lists(self, customer: Customer) -> bool:
-        async with self.reading() as work:
-            return await listed(work, customer)
-
-
-async def listed(work: UnitOfWork, customer: Customer) -> bool:
-    page = await work.customers.list_page(CustomerQuery(email=customer.email.value, limit=1))
-    return bool(page.items)
+        query = CustomerQuery(email=customer.email.value, limit=1)
+        return bool((await self.queries.list_customers(query)).items)
 
 
 @asynccontextmanager
@@ -107,19 +95,32 @@ async def world(
     *,
     max_lag: timedelta = LONG,
     patience: timedelta = PATIENT,
+    primary_url: str | None = None,
 ) -> AsyncGenerator[World]:
-    units = PostgresUnitOfWorks(primary.url(DATABASE))
-    engine = create_engine(replica_url, pool_size=3, patience=patience, statement_timeout=patience)
-    # Nobody looks unless a test does.
-    replica = Replica(engine, max_lag=max_lag, patience=patience, every=LONG)
+    url = primary.url(DATABASE)
+    engine = patient_engine(url, pool_size=3)
+    connect = connector(
+        replica_url, patience=patience, statement_timeout=patience, settings=PLANNED_ONCE
+    )
+    replica_pool = StatementPool(connect, size=3)
+    # Only the tests check it.
+    replica = Replica(replica_pool, max_lag=max_lag, patience=patience, check_interval=LONG)
     try:
-        async with replica:
-            yield World(units, replica)
-        for each in (engine, units.engine):
-            assert each.pool.checkedout() == 0  # type: ignore[attr-defined]  # of QueuePool
+        async with postgres_pool(primary_url or url, size=3) as pool, replica:
+            queries = PostgresQueries(
+                pool,
+                ProductRowCache(pool.fetch),
+                patience=PATIENT,
+                replica=ReplicaFirstPool(replica, pool),
+            )
+            yield World(
+                partial(PostgresUnitOfWork, sessions_of(engine), budget=PATIENT), queries, replica
+            )
+            await queries.aclose()
+            assert (pool.in_use, replica_pool.in_use) == (0, 0)
     finally:
+        await replica_pool.aclose()
         await engine.dispose()
-        await units.engine.dispose()
 
 
 def pause(standby: EmbeddedPostgres) -> None:
@@ -144,7 +145,7 @@ def catch_up(primary: EmbeddedPostgres, standby: EmbeddedPostgres) -> None:
 
 
 class TestReplica:
-    async def test_answers_lists(
+    async def test_serves_lists(
         self, primary: EmbeddedPostgres, standby: EmbeddedPostgres
     ) -> None:
         async with world(primary, standby.url(DATABASE)) as here:
@@ -156,8 +157,10 @@ class TestReplica:
             assert await here.lists(known)
             # The primary would have shown it.
             assert not await here.lists(unknown)
+            # One customer is never read from the replica.
+            assert await here.queries.find_customer(unknown.id) == unknown
 
-    async def test_is_not_asked_when_it_is_too_far_behind(
+    async def test_is_not_used_when_it_is_too_far_behind(
         self, primary: EmbeddedPostgres, standby: EmbeddedPostgres
     ) -> None:
         least = timedelta(microseconds=1)
@@ -167,18 +170,16 @@ class TestReplica:
             assert not await here.usable()
             assert await here.lists(customer)
 
-    async def test_is_done_without_when_it_stops_and_used_when_it_is_back(
+    async def test_is_replaced_by_the_primary_while_it_is_stopped(
         self, primary: EmbeddedPostgres, standby: EmbeddedPostgres
     ) -> None:
         async with world(primary, standby.url(DATABASE)) as here:
             customer = await here.sign_up()
             await asyncio.to_thread(catch_up, primary, standby)
             assert await here.usable()
-            async with here.reading() as work:
-                # Begun on the replica, and ended on the primary.
-                await work.products.catalog_state()
-                await asyncio.to_thread(standby.kill)
-                assert await listed(work, customer)
+            await asyncio.to_thread(standby.kill)
+            assert await here.lists(customer)
+            assert not here.replica.usable
             assert not await here.usable()
             assert await here.lists(customer)
             await asyncio.to_thread(standby.start)
@@ -201,8 +202,49 @@ class TestReplica:
             assert await here.lists(customer)
             assert not here.replica.usable
 
-    async def test_may_be_away_from_the_beginning(self, primary: EmbeddedPostgres) -> None:
-        nowhere = "postgresql://nobody:nothing@127.0.0.1:1/nothing"
+    async def test_may_be_unreachable_from_the_beginning(self, primary: EmbeddedPostgres) -> None:
+        nowhere = "postgresql://user:password@127.0.0.1:1/nothing"
         async with world(primary, nowhere) as here:
             assert not here.replica.usable
             assert await here.lists(await here.sign_up())
+
+    async def test_serves_products_unless_they_have_to_be_current(
+        self, primary: EmbeddedPostgres, standby: EmbeddedPostgres
+    ) -> None:
+        async with world(primary, standby.url(DATABASE)) as here:
+            old = make.product(category=str(make.uuid()))
+            await do(here.uow, lambda work: work.products.store([old], asked_at=make.NOW))
+            await asyncio.to_thread(catch_up, primary, standby)
+            assert await here.usable()
+            await asyncio.to_thread(pause, standby)
+            new = make.product(category=old.category)
+            later = make.NOW + make.HOUR
+            await do(here.uow, lambda work: work.products.store([new], asked_at=later))
+            query = ProductQuery(category=old.category)
+
+            async def listed(*, current: bool) -> list[Product]:
+                _, page = await here.queries.list_products(query, current=current)
+                return [cached.product for cached in page.items]
+
+            for _ in range(2):
+                assert await listed(current=False) == [old]
+                assert await listed(current=True) == [old, new]
+            assert await here.queries.list_prices(old.id) is not None
+            assert await here.queries.list_prices(new.id) is None
+            assert await here.queries.list_popular(at_least=1, limit=10) == []
+
+    async def test_serves_alone_while_the_primary_is_unreachable(
+        self, primary: EmbeddedPostgres, standby: EmbeddedPostgres
+    ) -> None:
+        async with (
+            Wire(primary.url(DATABASE)) as wire,
+            world(primary, standby.url(DATABASE), primary_url=wire.url) as here,
+        ):
+            product = make.product(category=str(make.uuid()))
+            await do(here.uow, lambda work: work.products.store([product], asked_at=make.NOW))
+            await asyncio.to_thread(catch_up, primary, standby)
+            assert await here.usable()
+            wire.hold()
+            _, page = await here.queries.list_products(ProductQuery(category=product.category))
+            assert [cached.product for cached in page.items] == [product]
+            wire.release()

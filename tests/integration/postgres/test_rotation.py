@@ -1,4 +1,4 @@
-"""The password of the database is replaced as docs/operations.md says, while the service runs."""
+"""The password of the database is replaced as documented while the service runs."""
 
 import asyncio
 import os
@@ -29,21 +29,21 @@ pytestmark = pytest.mark.postgres
 
 
 def block(name: str) -> str:
-    """Return what stands in the documentation under a mark."""
+    """Return the code block of the documentation under a mark."""
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     (found,) = re.findall(rf"<!-- rotation: {name} -->\n```\w+\n(.*?)```", text, re.DOTALL)
     return str(found)
 
 
 def password_in(name: str) -> str:
-    """Return the password that is documented there as an example."""
+    """Return the example password of the documentation under a mark."""
     (found,) = re.findall("PASSWORD '(.*?)'", block(name))
     return str(found)
 
 
 @pytest.fixture
 def server() -> Generator[EmbeddedPostgres]:
-    """Return a server on which the role `favorites` owns the service's tables."""
+    """Return a server on which the role `favorites` owns the tables of the service."""
     with EmbeddedPostgres.temporary() as server:
         server.create_database(DATABASE)
         run(server, "CREATE ROLE favorites LOGIN PASSWORD 'first'")
@@ -54,8 +54,8 @@ def server() -> Generator[EmbeddedPostgres]:
 
 @pytest.fixture
 def pooler(server: EmbeddedPostgres) -> Generator[Pooler]:
-    """Return a pooler that knows the role `favorites` alone."""
-    # Not pytest's own directory, which nobody but us may enter: what has changed is read there.
+    """Return a pooler that only knows the role `favorites`."""
+    # Not the directory of pytest, which only its owner may enter: the pooler reads files here.
     with tempfile.TemporaryDirectory(prefix="favorites-pooler-") as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -88,7 +88,7 @@ def test_two_roles_use_the_service_side_by_side(server: EmbeddedPostgres) -> Non
     second = url_of(server, "favorites_2", password_in("second-role"))
     for number, url in enumerate((url_of(server, "favorites", "first"), second)):
         asyncio.run(use(url, f"ines-{number}@example.com"))
-    # Whatever the next migration changes belongs to the owner, whoever runs it.
+    # What a migration creates belongs to the owner, whichever role runs it.
     upgrade(second)
 
 
@@ -107,23 +107,23 @@ def test_both_roles_use_the_service_through_a_pooler(
     with pytest.raises(StorageUnavailable):
         serve(second)
 
-    tell(pooler, block("second-role-pooler"))
+    run_on_pooler(pooler, block("second-role-pooler"))
     wait_until_known(pooler.url(second))
-    # Processes are replaced one after the other.
+    # While processes are replaced one after the other, both roles are in use.
     for url in (second, first):
         serve(url)
 
     run(server, block("first-role"))
-    tell(pooler, block("first-role-pooler"))
+    run_on_pooler(pooler, block("first-role-pooler"))
     again = url_of(server, "favorites", password_in("first-role"))
     wait_until_known(pooler.url(again))
-    # The next time it is the other way round.
+    # The next rotation is the other way round.
     for url in (again, second):
         serve(url)
 
 
-def tell(pooler: Pooler, commands: str) -> None:
-    """Run what is documented for the machine of the pooler."""
+def run_on_pooler(pooler: Pooler, commands: str) -> None:
+    """Run the commands that are documented for the machine of the pooler."""
     subprocess.run(  # noqa: S603 - our own documentation
         ["/bin/sh", "-eu", "-c", commands.replace("/etc/pgbouncer", str(pooler.users.parent))],
         env={"PATH": os.environ.get("PATH", os.defpath), "PGBOUNCER_PID": str(pooler.pid)},
@@ -132,7 +132,7 @@ def tell(pooler: Pooler, commands: str) -> None:
 
 
 def wait_until_known(url: str) -> None:
-    """Wait until the pooler has read anew who there is."""
+    """Wait until the pooler has read its users again."""
 
     async def known() -> bool:
         with suppress(psycopg.OperationalError):

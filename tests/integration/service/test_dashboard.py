@@ -1,4 +1,4 @@
-"""What the dashboard and the alerts ask for is what the running service has to tell."""
+"""The dashboard and the alerts query metrics that the running service exports."""
 
 import json
 import re
@@ -24,10 +24,10 @@ ALERTS = OBSERVABILITY / "alerts.yml"
 
 PROMTOOL = shutil.which("promtool")
 
-# Made by Prometheus itself.
-ITS_OWN = {"up", "ALERTS"}
-# Told of when there is one: the codes of problems are those of the API's documentation.
-LATER = {("code", problem.code) for problem in concrete_problems()}
+# Exported by Prometheus itself.
+BUILT_IN = {"up", "ALERTS"}
+# Exported after the first such problem; the codes are those of the API's documentation.
+ON_DEMAND = {("code", problem.code) for problem in concrete_problems()}
 
 
 def targets_of_the_dashboard() -> Iterator[dict[str, Any]]:
@@ -42,20 +42,20 @@ def queries_of_the_dashboard() -> Iterator[str]:
 
 
 def queries_of_the_alerts() -> Iterator[str]:
-    """Return each `expr:`, be it on its line or in the indented block below."""
+    """Return each `expr:`, on its own line or as an indented block."""
     expression = r"^( *)expr: (?:\|\n((?:\1  .*\n)+)|(.+)\n)"
     for _, block, line in re.findall(expression, ALERTS.read_text(encoding="utf-8"), re.MULTILINE):
         yield block or line
 
 
 def queries_of_the_annotations() -> Iterator[str]:
-    """Return what is asked to word an alert."""
+    """Return the queries in the texts of alerts."""
     for query in re.findall(r'query "((?:[^"\\]|\\.)*)"', ALERTS.read_text(encoding="utf-8")):
         yield query.replace('\\"', '"')
 
 
 def selected(query: str) -> Iterator[tuple[str, set[tuple[str, str]]]]:
-    """Return each metric of a query with the values that its labels may have, patterns aside."""
+    """Return each metric of a query with the label values that it selects, without patterns."""
     for name, matchers in re.findall(r"\b(favorites_\w+|up|ALERTS)\b(?:\{([^}]*)\})?", query):
         pairs = re.findall(r'(\w+)(?:=|=~|!=|!~)"([^"]*)"', matchers)
         values = {(label, value) for label, all_ in pairs for value in all_.split("|")}
@@ -71,10 +71,12 @@ def scraped(port: int) -> list[tuple[str, dict[str, str]]]:
     ]
 
 
-def not_told(told: list[tuple[str, dict[str, str]]]) -> list[str]:
-    """Return the queries that ask for a metric, or for the value of a label, that is not told."""
-    names = {name for name, _ in told} | ITS_OWN
-    values = {(label, value) for _, labels in told for label, value in labels.items()} | LATER
+def unmatched(exported: list[tuple[str, dict[str, str]]]) -> list[str]:
+    """Return the queries of a metric or a label value that is not exported."""
+    names = {name for name, _ in exported} | BUILT_IN
+    values = {
+        (label, value) for _, labels in exported for label, value in labels.items()
+    } | ON_DEMAND
     return [
         query
         for query in (
@@ -83,7 +85,7 @@ def not_told(told: list[tuple[str, dict[str, str]]]) -> list[str]:
             *queries_of_the_annotations(),
         )
         for name, labels in selected(query)
-        if name not in names or (name not in ITS_OWN and not labels <= values)
+        if name not in names or (name not in BUILT_IN and not labels <= values)
     ]
 
 
@@ -95,14 +97,14 @@ class TestQueries:
         assert all(list(selected(query)) for query in queries_of_the_dashboard())
         assert len(list(queries_of_the_annotations())) == alerts.count("query ") > 0
 
-    def test_are_of_metrics_and_traces_alone(self) -> None:
+    def test_are_of_metrics_and_traces_only(self) -> None:
         targets = list(targets_of_the_dashboard())
         assert {target["datasource"]["type"] for target in targets} == {"prometheus", "jaeger"}
-        # By the names under which traces are sent.
+        # The service names of the traces.
         searched = {target["service"] for target in targets if "service" in target}
         assert searched == {"favorites-api", "favorites-worker"}
 
-    async def test_name_what_the_service_tells(
+    async def test_match_the_metrics_of_the_service(
         self, tmp_path: Path, new_database: Callable[..., str]
     ) -> None:
         api, worker = free_port(), free_port()
@@ -117,13 +119,13 @@ class TestQueries:
             ).raise_for_status()
             await_answer(f"http://127.0.0.1:{worker}/metrics", program)
 
-            async def all_are_told() -> bool:
-                return not not_told(scraped(api) + scraped(worker))
+            async def all_matched() -> bool:
+                return not unmatched(scraped(api) + scraped(worker))
 
-            # Some are told from the first look at the database, or at the queue, on.
+            # Some series start with the first sample of the database or the queue.
             with suppress(Failed):
-                await until(all_are_told)
-            assert not_told(scraped(api) + scraped(worker)) == []
+                await until(all_matched)
+            assert unmatched(scraped(api) + scraped(worker)) == []
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="Debian's package prometheus is not installed")
@@ -137,7 +139,7 @@ class TestAlerts:
         ],
         ids=" ".join,
     )
-    def test_are_what_promtool_takes(self, check: tuple[str, ...]) -> None:
+    def test_are_accepted_by_promtool(self, check: tuple[str, ...]) -> None:
         assert PROMTOOL is not None
         done = subprocess.run(  # noqa: S603 - the program is named above
             [PROMTOOL, *check], cwd=OBSERVABILITY, capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""What Prometheus reads from the running service."""
+"""The metrics of the running service, as Prometheus scrapes them."""
 
 import asyncio
 import socket
@@ -37,8 +37,8 @@ async def scrape(port: int) -> dict[str, float]:
     }
 
 
-async def complete(port: int, *, processes: int) -> None:
-    """Wait for all processes of a server, which answers as soon as one of them does."""
+async def all_started(port: int, *, processes: int) -> None:
+    """Wait until all processes of a server report; it responds when the first one runs."""
 
     async def all_are_there() -> bool:
         return (await scrape(port)).get("favorites_catalog_breaker_state closed") == processes
@@ -47,7 +47,7 @@ async def complete(port: int, *, processes: int) -> None:
 
 
 def share_of(metrics: dict[str, float], pool: str) -> float:
-    """Return how much of a pool is in use, as the alert reckons it."""
+    """Return the share of a pool in use, as the alert computes it."""
     in_use, limit = (
         metrics[f"favorites_database_connections_{name} {pool}"] for name in ("in_use", "limit")
     )
@@ -55,21 +55,21 @@ def share_of(metrics: dict[str, float], pool: str) -> float:
 
 
 class TestMetrics:
-    async def test_add_up_what_the_processes_of_a_server_do(
+    async def test_are_added_up_over_the_processes_of_a_server(
         self, tmp_path: Path, new_database: Callable[..., str]
     ) -> None:
         port = free_port()
         with running_service(
             tmp_path, new_database(migrated=True), servers=(2,), METRICS_PORT=str(port)
         ) as service:
-            await complete(port, processes=2)
+            await all_started(port, processes=2)
             for _ in range(READS):
-                # Each on a connection of its own, so that both processes answer some.
+                # A new connection each time, so that both processes respond to some.
                 async with plain_client(service.urls[0], timeout=20) as client:
                     assert (await client.get("/products/1")).status_code == 200
 
             async def counted() -> dict[str, float]:
-                # The last request is counted when its answer has already arrived.
+                # A request is counted after its response was sent.
                 metrics = await scrape(port)
                 done = metrics["favorites_http_requests_total GET /products/{product_id} 2xx"]
                 return metrics if done == READS else {}
@@ -86,10 +86,21 @@ class TestMetrics:
             assert sum(metrics[pool] for pool in pools) == 2 * 8
 
     @pytest.mark.parametrize(
-        ("path", "pool"), [("/products?limit={}", "main"), ("/products/{}", "lookups")]
+        ("pool", "table", "method", "path", "status"),
+        [
+            ("main", "refresh_tokens", "POST", "/auth/refresh?attempt={}", 401),
+            ("lookups", "products_cache", "GET", "/products/{}", 200),
+        ],
     )
-    async def test_tell_that_a_pool_has_no_connection_left(
-        self, tmp_path: Path, new_database: Callable[..., str], path: str, pool: str
+    async def test_show_that_a_pool_is_exhausted(
+        self,
+        tmp_path: Path,
+        new_database: Callable[..., str],
+        pool: str,
+        table: str,
+        method: str,
+        path: str,
+        status: int,
     ) -> None:
         port, url = free_port(), new_database(migrated=True)
         with running_service(
@@ -100,12 +111,16 @@ class TestMetrics:
                 asyncio.TaskGroup() as group,
             ):
                 with psycopg.connect(url) as connection:
-                    connection.execute("LOCK TABLE products_cache IN ACCESS EXCLUSIVE MODE")
+                    connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
                     requests: list[asyncio.Task[httpx2.Response]] = []
 
                     async def used_up() -> dict[str, float]:
-                        # One more each time: those that come together may share a statement.
-                        asked = client.get(path.format(len(requests) % 20 + 1))
+                        # Add one request at a time: simultaneous ones may share a statement.
+                        asked = client.request(
+                            method,
+                            path.format(len(requests) % 20 + 1),
+                            headers={"Cookie": "refresh_token=unknown"},
+                        )
                         requests.append(group.create_task(asked))
                         metrics = await scrape(port)
                         return metrics if share_of(metrics, pool) > 0.9 else {}
@@ -113,9 +128,9 @@ class TestMetrics:
                     metrics = await until(used_up, what=f"using up {pool}")
             others = {"main", "lookups", "sign_ins"} - {pool}
             assert [share_of(metrics, other) for other in others] == [0, 0]
-            assert {request.result().status_code for request in requests} == {200}
+            assert {request.result().status_code for request in requests} == {status}
 
-    async def test_add_up_the_connections_of_all_processes(
+    async def test_are_added_up_over_the_connections_of_all_processes(
         self, tmp_path: Path, new_database: Callable[..., str]
     ) -> None:
         port, kept, silent = free_port(), 24, 12
@@ -125,14 +140,14 @@ class TestMetrics:
             servers=(2,),
             METRICS_PORT=str(port),
             MAX_CONNECTIONS="1000",
-            # Longer than it takes to make them all; those who ask nothing go by the other one.
+            # Long enough to open all connections; the silent ones are closed by HEAD_TIMEOUT.
             KEEP_ALIVE="60",
             HEAD_TIMEOUT="2",
         ) as service:
             address = urlsplit(service.urls[0])
             where = (address.hostname or "", address.port or 0)
             cut_off = "favorites_http_connections_cut_off_total"
-            await complete(port, processes=2)
+            await all_started(port, processes=2)
             async with AsyncExitStack() as connections:
                 for _ in range(kept):
                     client = plain_client(service.urls[0], timeout=20)
@@ -146,7 +161,7 @@ class TestMetrics:
                     done = metrics[f"{cut_off} no_request"] == silent
                     return done and metrics["favorites_http_connections_open"] == kept
 
-                await until(seen, what="cutting off those who say nothing")
+                await until(seen, what="closing the silent connections")
                 metrics = await scrape(port)
                 assert metrics["favorites_http_connections_limit"] == 2 * 1000
                 assert metrics[f"{cut_off} server_busy"] == 0
@@ -154,9 +169,9 @@ class TestMetrics:
             async def gone() -> bool:
                 return (await scrape(port))["favorites_http_connections_open"] == 0
 
-            await until(gone, what="noticing that they are gone")
+            await until(gone, what="all connections being closed")
 
-    async def test_tell_of_the_jobs_of_a_worker(
+    async def test_include_the_jobs_of_a_worker(
         self, tmp_path: Path, new_database: Callable[..., str]
     ) -> None:
         port = free_port()
@@ -175,8 +190,8 @@ class TestMetrics:
 
             await until(has_run, what="a job")
 
-    async def test_tell_of_a_worker_that_never_reached_its_database(self, tmp_path: Path) -> None:
-        # Without the series `JobsStand` has nothing to look at: no rate is not a rate of 0.
+    async def test_include_a_worker_that_never_reached_its_database(self, tmp_path: Path) -> None:
+        # Without the series the alert `JobsStand` has no data, which is not a rate of 0.
         port = free_port()
         nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
         host = Host(directory=tmp_path, environment=environment(nowhere))
@@ -187,5 +202,5 @@ class TestMetrics:
                 metrics = await scrape(port)
                 return metrics if "favorites_job_runs_total ok retry_stalled" in metrics else {}
 
-            metrics = await until(begun, what="the beginning of the series")
+            metrics = await until(begun, what="the series")
             assert metrics["favorites_job_runs_total ok retry_stalled"] == 0

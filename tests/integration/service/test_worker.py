@@ -1,4 +1,4 @@
-"""The worker: favorites that wait for the catalog get their answer, whatever is killed."""
+"""The worker decides pending favorites, even if processes are killed."""
 
 import asyncio
 import os
@@ -18,7 +18,14 @@ import pytest
 
 from development.port import free_port
 from development.postgres import EmbeddedPostgres, StopMode
-from tests.integration.service.harness import ROOT, Program, Service, await_answer, until
+from tests.integration.service.harness import (
+    ROOT,
+    Program,
+    Service,
+    await_answer,
+    log_lines,
+    until,
+)
 from tests.integration.service.people import Customer, People, employ
 from tests.plain_http import NO_TLS
 
@@ -30,7 +37,7 @@ def worker(service: Service, **settings: str) -> Generator[Program]:
         yield program
 
 
-# What docker-compose.yaml asks a worker, in the worker's container.
+# The health check of the worker in docker-compose.yaml.
 CHECK = re.compile(
     r"^  worker:.*?^    healthcheck:.*?^ +- -c\n +- \|\n(.*?)^ +interval:",
     re.MULTILINE | re.DOTALL,
@@ -38,7 +45,7 @@ CHECK = re.compile(
 
 
 async def healthy(port: int) -> bool:
-    """Run the worker's check of docker-compose.yaml, for one with its metrics on a port."""
+    """Run the health check of docker-compose.yaml against a worker's metrics port."""
     compose = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
     (check,) = CHECK.findall(compose)
     assert check.count(":9100/") == 1
@@ -53,7 +60,7 @@ async def healthy(port: int) -> bool:
 
 @contextmanager
 def lock(service: Service, table: str) -> Generator[None]:
-    """Let nobody write to a table."""
+    """Block all writes to a table."""
     with psycopg.connect(service.database_url) as connection:
         connection.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE".encode())
         yield
@@ -83,7 +90,7 @@ async def _wait(customer: Customer, product_id: int, status: str, within_s: floa
 
 
 async def _begun(service: Service, product_id: int) -> None:
-    """Wait until a job about this product is under way."""
+    """Wait until a job about this product runs."""
 
     async def doing() -> bool:
         return service.sql(
@@ -115,14 +122,14 @@ async def test_pending_favorites_are_decided_after_the_outage(
     with worker(service):
 
         async def tried() -> bool:
-            # Not told by calls: what others have left undone may have opened the circuit before.
+            # Calls do not show it: jobs of other tests may have opened the circuit.
             return service.sql(
                 "SELECT attempts > 0 FROM procrastinate_jobs"
                 " WHERE (args ->> 'product_id')::integer = %s",
                 there,
             ) == [(True,)]
 
-        await until(tried, what="a try of the worker")
+        await until(tried, what="an attempt of the worker")
         assert (await _favorite(customer, there))["status"] == "pending"
         service.store.behave()
         found = await _wait(customer, there, "available")
@@ -133,7 +140,7 @@ async def test_pending_favorites_are_decided_after_the_outage(
     assert (await customer.client.delete(f"/customers/me/favorites/{invented}")).status_code == 204
 
 
-async def test_a_job_of_a_killed_worker_is_done_by_another_and_once(
+async def test_a_job_of_a_killed_worker_is_run_by_another_and_has_its_effect_once(
     service: Service, customer: Customer
 ) -> None:
     product_id = service.store.new_product()
@@ -145,6 +152,10 @@ async def test_a_job_of_a_killed_worker_is_done_by_another_and_once(
         await _begun(service, product_id)
         first.kill()
     assert _jobs(service, product_id) == [("doing",)]
+    [(job_id,)] = service.sql(
+        "SELECT id FROM procrastinate_jobs WHERE (args ->> 'product_id')::integer = %s",
+        product_id,
+    )
     service.store.behave()
     with worker(service):
         await _wait(customer, product_id, "available", within_s=45)
@@ -156,9 +167,13 @@ async def test_a_job_of_a_killed_worker_is_done_by_another_and_once(
     assert service.sql(
         "SELECT count(*) FROM product_prices WHERE product_id = %s", product_id
     ) == [(1,)]
+    stalled = [line for line in log_lines(service.host.said()) if line["event"] == "job_stalled"]
+    assert (job_id, "validate_product", "warning") in [
+        (line["job_id"], line["task"], line["level"]) for line in stalled
+    ]
 
 
-async def test_a_worker_outlives_a_restart_of_the_database(
+async def test_a_worker_survives_a_restart_of_the_database(
     own_database: EmbeddedPostgres, own_service: Service
 ) -> None:
     store = own_service.store
@@ -182,31 +197,32 @@ async def test_a_worker_outlives_a_restart_of_the_database(
             for product_id in (under_way, waiting):
                 await _wait(customer, product_id, "available", within_s=45)
             program.check()
+        events = [line["event"] for line in log_lines(own_service.host.said())]
+        assert "worker_lost_database" in events
+        assert events.count("worker_started") >= 2
 
 
-async def test_a_worker_that_is_asked_to_stop_finishes_its_job(
-    service: Service, customer: Customer
-) -> None:
+async def test_a_worker_finishes_its_job_on_sigterm(service: Service, customer: Customer) -> None:
     product_id = service.store.new_product()
     service.store.misbehave(status=503, product_ids=[product_id])
     answer = await customer.client.put(f"/customers/me/favorites/{product_id}")
     assert answer.status_code == 202, answer.text
     service.store.misbehave(delay=1, product_ids=[product_id])
-    # However busy the machine is, the catalog answers in time.
+    # Long enough for the catalog to respond on a busy machine.
     with worker(service, FAKESTORE_TIMEOUT="8", REFRESH_LEASE="30"):
         await _begun(service, product_id)
-    # Leaving has sent SIGTERM and seen exit status 0.
+    # Leaving the context sends SIGTERM and checks exit status 0.
     assert (await _favorite(customer, product_id))["status"] == "available"
     assert _jobs(service, product_id) == []
 
 
-async def test_a_worker_that_is_asked_to_stop_while_it_connects_stops(service: Service) -> None:
+async def test_a_worker_stops_on_sigterm_while_it_connects(service: Service) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(30)
         url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing"
         with worker(service, DATABASE_URL=url):
             connection, _ = await asyncio.to_thread(silent.accept)
-        # Leaving has sent SIGTERM and seen exit status 0.
+        # Leaving the context sends SIGTERM and checks exit status 0.
         connection.close()
 
 
@@ -217,29 +233,29 @@ class TestHealth:
             worker(service, METRICS_PORT=str(first)) as stopped,
             worker(service, METRICS_PORT=str(second)),
         ):
-            await until(lambda: healthy(first), what="the first beat")
-            await until(lambda: healthy(second), what="the first beat of the other one")
+            await until(lambda: healthy(first), what="the first heartbeat")
+            await until(lambda: healthy(second), what="the first heartbeat of the other one")
             os.kill(stopped.child.pid, signal.SIGSTOP)
             try:
                 assert not await healthy(first)
                 assert await healthy(second)
             finally:
                 os.kill(stopped.child.pid, signal.SIGCONT)
-            await until(lambda: healthy(first), what="going on")
+            await until(lambda: healthy(first), what="the next heartbeat")
 
-    async def test_ends_when_the_database_is_not_told_any_more(self, service: Service) -> None:
+    async def test_ends_without_heartbeats_in_the_database(self, service: Service) -> None:
         port = free_port()
         with worker(service, METRICS_PORT=str(port), WORKER_LEASE="1"):
-            await until(lambda: healthy(port), what="the first beat")
+            await until(lambda: healthy(port), what="the first heartbeat")
 
             async def unhealthy() -> bool:
                 return not await healthy(port)
 
             with lock(service, "procrastinate_workers"):
-                await until(unhealthy, what="noticing it")
-            await until(lambda: healthy(port), what="going on")
+                await until(unhealthy, what="the failing check")
+            await until(lambda: healthy(port), what="the next heartbeat")
 
-    async def test_does_not_begin_before_the_database_was_told(self, service: Service) -> None:
+    async def test_does_not_begin_before_the_first_heartbeat(self, service: Service) -> None:
         port = free_port()
         nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
         with worker(service, METRICS_PORT=str(port), DATABASE_URL=nowhere) as program:
@@ -252,7 +268,7 @@ class TestHealth:
                     in httpx2.get(url, timeout=10, verify=NO_TLS).text
                 )
 
-            await until(begun, what="the beginning of its work")
+            await until(begun, what="the start of the worker")
             assert not await healthy(port)
 
     async def test_does_not_end_in_a_long_job(self, service: Service, customer: Customer) -> None:
@@ -260,14 +276,14 @@ class TestHealth:
         service.store.misbehave(status=503, product_ids=[product_id])
         answer = await customer.client.put(f"/customers/me/favorites/{product_id}")
         assert answer.status_code == 202, answer.text
-        # Longer than it may be silent, which are two leases.
+        # Longer than the two leases after which the check fails.
         service.store.misbehave(delay=7, product_ids=[product_id])
         slow = {"FAKESTORE_TIMEOUT": "20", "REFRESH_LEASE": "30", "WORKER_LEASE": "2"}
         with worker(service, METRICS_PORT=str(port), **slow):
             await _begun(service, product_id)
-            looks = 0
+            checks = 0
             while _jobs(service, product_id):
                 assert await healthy(port)
-                looks += 1
-            assert looks
+                checks += 1
+            assert checks
         assert (await _favorite(customer, product_id))["status"] == "available"

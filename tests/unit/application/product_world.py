@@ -11,7 +11,6 @@ from typing_extensions import override
 from app.application.catalog.cache_observer import CacheObserver
 from app.application.catalog.cache_refresher import Sleep
 from app.application.catalog.hot_products import HotProducts, NullHotProducts
-from app.application.catalog.product_reader import ProductReader
 from app.domain.product import (
     CachedProduct,
     CatalogState,
@@ -23,9 +22,10 @@ from app.domain.product import (
 from tests import make
 from tests.double.catalog import StubCatalog
 from tests.double.clock import ManualClock
-from tests.double.lookups import UnitLookups
+from tests.double.queries import InMemoryQueries
 from tests.double.storage import InMemoryStorage
 from tests.double.tasks import DeferredTasks
+from tests.readers import readers
 
 T = TypeVar("T")
 
@@ -62,17 +62,17 @@ class Process:
     def __init__(self, world: "World", *, sleep: Sleep | None) -> None:
         self.tasks = DeferredTasks()
         self.observer = CountingObserver()
-        self.reader = ProductReader(
+        built = readers(
             uow=world.storage,
-            lookups=UnitLookups(world.storage),
+            queries=InMemoryQueries(world.storage),
             catalog=world.catalog,
             tasks=self.tasks,
             clock=world.clock,
-            policy=POLICY,
             observer=self.observer,
             hot=world.hot,
             sleep=sleep or world.clock.sleep,
         )
+        self.reader, self.catalog_reader = built.products, built.catalog
 
 
 class World:
@@ -105,7 +105,7 @@ class World:
     async def claimed(self, product_id: ProductId, *, until: datetime) -> None:
         """Let another process hold the right to ask for a product."""
         async with self.storage() as work:
-            await work.products.claim([product_id], now=self.clock(), until=until)
+            await work.products.acquire_lease([product_id], now=self.clock(), until=until)
             await work.commit()
 
     async def row(self, product_id: ProductId) -> CachedProduct | UnknownProduct | None:

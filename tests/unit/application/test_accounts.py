@@ -39,7 +39,9 @@ async def sign_in(service: Service, customer: Customer, *, ip: str = IP) -> Cust
     signed_in = await service.use_cases.sign_in(
         email=customer.email.value, password=PASSWORD, ip=ip, device="a test"
     )
-    principal = await service.use_cases.authenticate.by_token(signed_in.access_token.value)
+    principal = await service.use_cases.authenticate.confirm(
+        service.use_cases.authenticate.verify(signed_in.access_token.value)
+    )
     assert isinstance(principal, CustomerPrincipal)
     return principal
 
@@ -298,14 +300,18 @@ class TestSignOut:
             email=customer.email.value, password=PASSWORD, ip=IP, device=""
         )
         token = signed_in.access_token.value
-        principal = await service.use_cases.authenticate.by_token(token)
+        principal = await service.use_cases.authenticate.confirm(
+            service.use_cases.authenticate.verify(token)
+        )
         assert isinstance(principal, CustomerPrincipal)
 
         await service.use_cases.sign_out(principal=principal)
         await service.use_cases.sign_out(principal=principal)
 
         with pytest.raises(InvalidToken):
-            await service.use_cases.authenticate.by_token(token)
+            await service.use_cases.authenticate.confirm(
+                service.use_cases.authenticate.verify(token)
+            )
 
 
 class TestChangePassword:
@@ -403,7 +409,9 @@ class TestDeleteCustomer:
         await service.use_cases.delete_customer(customer_id=customer.id)
 
         with pytest.raises(InvalidToken):
-            await service.use_cases.authenticate.by_token(signed_in.access_token.value)
+            await service.use_cases.authenticate.confirm(
+                service.use_cases.authenticate.verify(signed_in.access_token.value)
+            )
         for gone in (
             service.use_cases.read_customer(customer_id=customer.id),
             service.use_cases.export_customer(customer_id=customer.id),
@@ -445,8 +453,10 @@ class TestListCustomers:
     async def test_pages(self, service: Service) -> None:
         stored = [await service.customer() for _ in range(3)]
 
-        first = await service.use_cases.list_customers(CustomerQuery(limit=2))
-        rest = await service.use_cases.list_customers(CustomerQuery(limit=2, after=first.next))
+        first = await service.use_cases.queries.list_customers(CustomerQuery(limit=2))
+        rest = await service.use_cases.queries.list_customers(
+            CustomerQuery(limit=2, after=first.next)
+        )
 
         assert [*first.items, *rest.items] == sorted(stored, key=lambda c: (c.created_at, c.id))
         assert rest.next is None
@@ -468,7 +478,7 @@ class TestExportCustomer:
 
         export = await service.use_cases.export_customer(customer_id=CustomerId(customer.id))
 
-        assert export.customer == customer
-        assert [session.id for session in export.sessions] == [principal.session_id]
-        assert [item.favorite.product_id for item in export.favorites] == [product.id]
-        assert [removed.product_id for removed in export.removed_favorites] == [other.id]
+        assert export.records.customer == customer
+        assert [session.id for session in export.records.sessions] == [principal.session_id]
+        assert [item.favorite.product_id for item in export.records.favorites] == [product.id]
+        assert [removed.product_id for removed in export.records.removed_favorites] == [other.id]

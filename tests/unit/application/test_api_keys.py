@@ -1,3 +1,6 @@
+import logging
+from datetime import timedelta
+
 import pytest
 
 from app.domain.access import ApiKeyId, Scope, ServicePrincipal
@@ -47,7 +50,42 @@ class TestApiKeys:
         key = await manage.create(name="CRM", scopes=READ, lifetime=None)
         principal = await service.use_cases.authenticate.by_api_key(str(key))
         token = (await service.use_cases.exchange_api_key(principal=principal)).value
-        assert await service.use_cases.authenticate.by_token(token) == principal
+        assert (
+            await service.use_cases.authenticate.confirm(
+                service.use_cases.authenticate.verify(token)
+            )
+            == principal
+        )
         await manage.revoke(key.id)
         with pytest.raises(InvalidToken):
-            await service.use_cases.authenticate.by_token(token)
+            await service.use_cases.authenticate.confirm(
+                service.use_cases.authenticate.verify(token)
+            )
+
+
+class TestLog:
+    async def test_reports_creation_use_refusal_and_revocation(
+        self, service: Service, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        manage, authenticate = service.use_cases.manage_api_keys, service.use_cases.authenticate
+        with caplog.at_level(logging.INFO):
+            key = await manage.create(name="CRM", scopes=READ, lifetime=None)
+            await authenticate.by_api_key(str(key))
+            # Use is logged once a minute.
+            await authenticate.by_api_key(str(key))
+            service.clock.advance(timedelta(minutes=1))
+            await authenticate.by_api_key(str(key))
+            await manage.revoke(key.id)
+            with pytest.raises(InvalidApiKey):
+                await authenticate.by_api_key(str(key))
+            assert not await manage.revoke(key.id)
+        records = [(record.levelname, record.message) for record in caplog.records]
+        assert records == [
+            ("INFO", "api_key_created"),
+            ("INFO", "api_key_used"),
+            ("INFO", "api_key_used"),
+            ("INFO", "api_key_revoked"),
+            ("WARNING", "api_key_refused"),
+        ]
+        assert {vars(record)["key_id"] for record in caplog.records} == {key.id}
+        assert key.secret not in caplog.text

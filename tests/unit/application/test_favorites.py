@@ -6,7 +6,6 @@ import pytest
 
 from app.domain.customer import CustomerId
 from app.domain.favorite import BatchResult, FavoriteItem, FavoriteQuery, FavoriteStatus, Snapshot
-from app.domain.job import ValidateProduct
 from app.domain.outcome import (
     CatalogUnavailable,
     CustomerNotFound,
@@ -20,7 +19,8 @@ from tests.double.service import Service
 
 
 async def favorites(service: Service, customer_id: CustomerId) -> list[FavoriteItem]:
-    page = await service.use_cases.list_favorites(FavoriteQuery(customer_id=customer_id))
+    _, page = await service.use_cases.list_favorites(FavoriteQuery(customer_id=customer_id))
+    assert page is not None
     return list(page.items)
 
 
@@ -87,7 +87,7 @@ class TestFavoritesDuringAnOutage:
             customer_id=customer.id, product_id=product.id
         )
         assert accepted.item.status is FavoriteStatus.PENDING
-        assert service.storage.jobs == [ValidateProduct(product_id=product.id)]
+        assert service.storage.jobs == [product.id]
         with pytest.raises(CatalogUnavailable):
             await service.use_cases.validate_product(product_id=product.id)
         assert [item.status for item in await favorites(service, customer.id)] == [
@@ -217,13 +217,15 @@ class TestOtherReads:
         favorited = await service.use_cases.favorite_product(
             customer_id=customer.id, product_id=product.id
         )
-        assert await read(customer_id=customer.id, product_id=product.id) == favorited.item
+        version, item = await read(customer_id=customer.id, product_id=product.id)
+        assert item == favorited.item
+        assert version.favorites == 1
 
     async def test_tell_which_products_are_favorites(self, service: Service) -> None:
         customer, product = await service.customer(), await listed(service)
         await service.use_cases.favorite_product(customer_id=customer.id, product_id=product.id)
-        version, contained = await service.use_cases.contains_favorites(
-            customer_id=customer.id, product_ids=[product.id, ProductId(999)]
+        version, contained = await service.use_cases.queries.contains(
+            customer.id, [product.id, ProductId(999)]
         )
         assert contained == frozenset({product.id})
         assert version.favorites == 1
@@ -233,11 +235,11 @@ class TestOtherReads:
         favorited = await service.use_cases.favorite_product(
             customer_id=customer.id, product_id=product.id
         )
-        profile = await service.use_cases.read_profile(FavoriteQuery(customer_id=customer.id))
+        profile = await service.use_cases.read_profile(customer_id=customer.id, limit=25)
         assert profile.customer == customer
-        assert list(profile.favorites.items) == [favorited.item]
+        assert list(profile.page.items) == [favorited.item]
         with pytest.raises(CustomerNotFound):
-            await service.use_cases.read_profile(FavoriteQuery(customer_id=make.customer_id()))
+            await service.use_cases.read_profile(customer_id=make.customer_id(), limit=25)
 
     async def test_show_the_prices_seen(self, service: Service) -> None:
         product = await listed(service)

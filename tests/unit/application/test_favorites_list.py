@@ -6,7 +6,6 @@ import pytest
 
 from app.domain.customer import Customer
 from app.domain.favorite import BatchResult, ChangeKind, ChangePosition, FavoriteStatus
-from app.domain.job import ValidateProduct
 from app.domain.outcome import (
     ChangesForgotten,
     CustomerNotFound,
@@ -28,8 +27,8 @@ async def favorited(service: Service, customer: Customer, *products: Product) ->
 
 
 async def present(service: Service, customer: Customer, *products: Product) -> set[ProductId]:
-    _, contained = await service.use_cases.contains_favorites(
-        customer_id=customer.id, product_ids=[product.id for product in products]
+    _, contained = await service.use_cases.queries.contains(
+        customer.id, [product.id for product in products]
     )
     return set(contained)
 
@@ -77,7 +76,7 @@ class TestChangeFavorites:
     async def test_believes_no_list_that_is_older(self, service: Service) -> None:
         customer, first, second = await service.customer(), make.product(), make.product()
         service.catalog.put(make.product())
-        await service.use_cases.products.list_page(ProductQuery())
+        await service.use_cases.catalog.list_page(ProductQuery())
         service.clock.advance(make.SECOND)
         service.catalog.put(first, second)
         results = await service.use_cases.change_favorites(
@@ -90,7 +89,7 @@ class TestChangeFavorites:
     ) -> None:
         customer, new = await service.customer(), make.product()
         service.catalog.hold()
-        listing = begin(service.use_cases.products.list_page(ProductQuery()))
+        listing = begin(service.use_cases.catalog.list_page(ProductQuery()))
         await service.catalog.asked.wait()
         service.clock.advance(make.SECOND)
         changing = begin(
@@ -117,9 +116,7 @@ class TestChangeFavorites:
         assert [results[product_id] for product_id in add] == (
             [BatchResult.PENDING] * service.pending_max + [BatchResult.TOO_MANY_PENDING] * 2
         )
-        assert service.storage.jobs == [
-            ValidateProduct(product_id=product_id) for product_id in add[: service.pending_max]
-        ]
+        assert service.storage.jobs == add[: service.pending_max]
 
     @pytest.mark.parametrize("dry_run", [False, True])
     async def test_stops_adding_when_the_list_is_full(self, *, dry_run: bool) -> None:
@@ -144,13 +141,16 @@ class TestChangeFavorites:
         customer, kept, new = await service.customer(), make.product(), make.product()
         await favorited(service, customer, kept)
         service.catalog.put(new)
-        before = await service.use_cases.read_list_version(customer_id=customer.id)
+        before = await service.use_cases.queries.list_version(customer.id)
         results = await service.use_cases.change_favorites(
-            customer_id=customer.id, add=[new.id], remove=[kept.id], dry_run=True
+            customer_id=customer.id, add=[new.id, kept.id], dry_run=True
         )
-        assert results == {new.id: BatchResult.ADDED, kept.id: BatchResult.REMOVED}
+        assert results == {
+            new.id: BatchResult.ADDED,
+            kept.id: BatchResult.ALREADY_PRESENT,
+        }
         assert await present(service, customer, kept, new) == {kept.id}
-        after = await service.use_cases.read_list_version(customer_id=customer.id)
+        after = await service.use_cases.queries.list_version(customer.id)
         assert after.favorites == before.favorites
 
     async def test_needs_a_customer(self, service: Service) -> None:
@@ -174,7 +174,7 @@ class TestRestoreFavorite:
         customer, product = await service.customer(), make.product()
         await favorited(service, customer, product)
         of = {"customer_id": customer.id, "product_id": product.id}
-        before = await service.use_cases.read_favorite(**of)  # type: ignore[arg-type]  # each fits
+        _, before = await service.use_cases.read_favorite(**of)  # type: ignore[arg-type]  # each fits
         service.clock.advance(make.HOUR)
         await service.use_cases.remove_favorite(**of)  # type: ignore[arg-type]  # each fits
         service.clock.advance(10 * make.MINUTE)
@@ -198,7 +198,7 @@ class TestRestoreFavorite:
             customer_id=customer.id, product_id=product.id
         )
         assert restored.status is FavoriteStatus.PENDING
-        assert service.storage.jobs == [ValidateProduct(product_id=product.id)]
+        assert service.storage.jobs == [product.id]
 
 
 class TestReadFavoriteChanges:

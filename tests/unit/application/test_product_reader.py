@@ -47,7 +47,10 @@ class TestReadingAStaleProduct:
         reading = await process.reader.read(FIVE)
 
         assert reading.cached.product == OLD
-        assert (reading.served_from, reading.stale) == (ServedFrom.STALE_WHILE_REVALIDATE, True)
+        assert (reading.served_from, reading.stale) == (
+            ServedFrom.STALE_WHILE_REVALIDATE,
+            True,
+        )
         assert world.catalog.calls == 0
         await process.tasks.run()
         reading = await process.reader.read(FIVE)
@@ -124,7 +127,10 @@ class TestReadingAnExpiredProduct:
         reading = await world.process().reader.read(FIVE)
 
         assert reading.cached.product == OLD
-        assert (reading.served_from, reading.stale) == (ServedFrom.STALE_IF_ERROR, True)
+        assert (reading.served_from, reading.stale) == (
+            ServedFrom.STALE_IF_ERROR,
+            True,
+        )
 
     async def test_does_not_wait_again_for_a_catalog_that_just_failed(self) -> None:
         world = World()

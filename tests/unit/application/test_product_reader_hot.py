@@ -84,7 +84,7 @@ class TestReadingWithAHotTier:
         one, other = world.process(), world.process()
         await one.reader.read(FIVE)
         world.clock.advance(make.SECOND)
-        await other.reader.refresh_all()
+        await other.catalog_reader.refresh_all()
         assert (await one.reader.read(FIVE)).cached.product == NEW
         world.storage.available = False
         assert (await one.reader.read(FIVE)).cached.product == NEW
@@ -99,7 +99,9 @@ class TestReadingWithAHotTier:
             # One odd "no" changes nothing.
             assert (await process.reader.read(FIVE)).cached.product == OLD
             world.clock.advance(make.SECOND)
-            await (process.reader.refresh_all() if whole else process.reader.validate(FIVE))
+            await (
+                process.catalog_reader.refresh_all() if whole else process.reader.validate(FIVE)
+            )
         with pytest.raises(ProductNotFound):
             await process.reader.read(FIVE)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from typing_extensions import override
 
+from app.application.catalog.catalog_reader import CatalogReader
 from app.application.catalog.hot_products import HotProducts, NullHotProducts
 from app.application.catalog.product_reader import ProductReader
 from app.application.ports import ProductCatalog
@@ -19,9 +20,10 @@ from app.domain.product import CachedProduct, Product, ProductId, ProductQuery, 
 from tests import make
 from tests.double.clock import ManualClock
 from tests.double.hot_products import InMemoryHotProducts
-from tests.double.lookups import UnitLookups
+from tests.double.queries import InMemoryQueries
 from tests.double.storage import InMemoryStorage
 from tests.double.tasks import DeferredTasks
+from tests.readers import readers
 from tests.unit.application.product_world import POLICY, turns
 
 IDS = tuple(ProductId(number) for number in range(1, 6))
@@ -86,17 +88,17 @@ class ReadingThroughTheCache(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.clock = ManualClock()
         self.storage = InMemoryStorage()
+        self.queries = InMemoryQueries(self.storage)
         self.tasks = (DeferredTasks(), DeferredTasks())
         self.catalog = self.runner.run(self._catalog())
         self.hot = self._hot()
         self.readers = [
-            ProductReader(
+            readers(
                 uow=self.storage,
-                lookups=UnitLookups(self.storage),
+                queries=self.queries,
                 catalog=self.catalog,
                 tasks=tasks,
                 clock=self.clock,
-                policy=POLICY,
                 hot=self.hot,
                 sleep=self.clock.sleep,
             )
@@ -174,7 +176,7 @@ class ReadingThroughTheCache(RuleBasedStateMachine):
     @rule(process=processes, product_id=ids)
     def read(self, process: int, product_id: ProductId) -> None:
         """Read a product, and check the answer when it comes."""
-        self._go_on(self._read(self.readers[process], product_id))
+        self._go_on(self._read(self.readers[process].products, product_id))
 
     async def _read(self, reader: ProductReader, product_id: ProductId) -> None:
         newest = self.newest[product_id]
@@ -197,9 +199,9 @@ class ReadingThroughTheCache(RuleBasedStateMachine):
     @rule(process=processes)
     def list_page(self, process: int) -> None:
         """List the catalog."""
-        self._go_on(self._list(self.readers[process]))
+        self._go_on(self._list(self.readers[process].catalog))
 
-    async def _list(self, reader: ProductReader) -> None:
+    async def _list(self, reader: CatalogReader) -> None:
         known = await self._known()
         try:
             await reader.list_page(ProductQuery())
@@ -209,7 +211,7 @@ class ReadingThroughTheCache(RuleBasedStateMachine):
     @rule(process=processes)
     def refresh_soon(self, process: int) -> None:
         """List favorites: all that is known."""
-        self.readers[process].refresh_soon(self.runner.run(self._known()))
+        self.readers[process].products.refresh_soon(self.runner.run(self._known()))
 
     @rule(process=processes)
     def run(self, process: int) -> None:
@@ -239,8 +241,7 @@ class ReadingThroughTheCache(RuleBasedStateMachine):
             return await work.products.get(product_id)
 
     async def _known(self) -> Sequence[CachedProduct]:
-        async with self.storage() as work:
-            return (await work.products.list_page(ProductQuery())).items
+        return (await self.queries.list_products(ProductQuery())).page.items
 
 
 class ReadingThroughTheHotTier(ReadingThroughTheCache):

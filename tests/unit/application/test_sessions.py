@@ -19,7 +19,9 @@ async def signed_in(service: Service) -> SignedIn:
 
 async def gives_access(service: Service, access: SignedIn) -> bool:
     try:
-        await service.use_cases.authenticate.by_token(access.access_token.value)
+        await service.use_cases.authenticate.confirm(
+            service.use_cases.authenticate.verify(access.access_token.value)
+        )
     except InvalidToken:
         return False
     return True
@@ -131,7 +133,9 @@ class TestAuthenticate:
         )
         token = service.tokens.issue(forged, now=service.clock.now)
         with pytest.raises(InvalidToken):
-            await service.use_cases.authenticate.by_token(token.value)
+            await service.use_cases.authenticate.confirm(
+                service.use_cases.authenticate.verify(token.value)
+            )
 
     async def test_refuses_a_token_that_expired(self, service: Service) -> None:
         access = await signed_in(service)

@@ -29,7 +29,10 @@ class TestRefreshFavorited:
         for _ in range(2):
             service.clock.advance(make.CACHE_POLICY.hard_ttl)
             await service.use_cases.refresh_favorited()
-            page = await service.use_cases.list_favorites(FavoriteQuery(customer_id=customer.id))
+            _, page = await service.use_cases.list_favorites(
+                FavoriteQuery(customer_id=customer.id)
+            )
+            assert page is not None
             seen.append(page.items[0].status)
         assert seen == [FavoriteStatus.AVAILABLE, FavoriteStatus.REMOVED]
 
@@ -42,9 +45,9 @@ class TestPurge:
         )
         service.clock.advance(make.SESSION_POLICY.idle + 29 * make.DAY)
         await service.use_cases.purge()
-        assert (
-            len((await service.use_cases.export_customer(customer_id=customer.id)).sessions) == 1
-        )
+        export = await service.use_cases.export_customer(customer_id=customer.id)
+        assert len(export.records.sessions) == 1
         service.clock.advance(2 * make.DAY)
         await service.use_cases.purge()
-        assert (await service.use_cases.export_customer(customer_id=customer.id)).sessions == []
+        export = await service.use_cases.export_customer(customer_id=customer.id)
+        assert export.records.sessions == []

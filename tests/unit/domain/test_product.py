@@ -74,26 +74,26 @@ class TestRefreshState:
         state = RefreshState()
         assert not state.in_progress(NOW)
         assert not state.blocked(NOW)
-        assert state.claimable(NOW)
+        assert state.allowed(NOW)
 
     def test_is_in_progress_until_the_lease_ends(self) -> None:
-        state = RefreshState(claimed_until=NOW)
+        state = RefreshState(leased_until=NOW)
         assert state.in_progress(NOW - TICK)
-        assert not state.claimable(NOW - TICK)
+        assert not state.allowed(NOW - TICK)
         assert not state.in_progress(NOW)
-        assert state.claimable(NOW)
+        assert state.allowed(NOW)
 
     def test_is_blocked_until_the_block_ends(self) -> None:
         state = RefreshState(blocked_until=NOW)
         assert state.blocked(NOW - TICK)
-        assert not state.claimable(NOW - TICK)
+        assert not state.allowed(NOW - TICK)
         assert not state.blocked(NOW)
-        assert state.claimable(NOW)
+        assert state.allowed(NOW)
 
     def test_waits_for_both(self) -> None:
-        state = RefreshState(claimed_until=NOW, blocked_until=NOW + HOUR)
-        assert not state.claimable(NOW + MINUTE)
-        assert state.claimable(NOW + HOUR)
+        state = RefreshState(leased_until=NOW, blocked_until=NOW + HOUR)
+        assert not state.allowed(NOW + MINUTE)
+        assert state.allowed(NOW + HOUR)
 
 
 class TestUnknownProduct:
@@ -103,4 +103,4 @@ class TestUnknownProduct:
         assert not unknown.absent(NOW)
 
     def test_is_not_absent_when_it_is_only_being_asked_for(self) -> None:
-        assert not make.unknown_product(refresh=RefreshState(claimed_until=NOW + HOUR)).absent(NOW)
+        assert not make.unknown_product(refresh=RefreshState(leased_until=NOW + HOUR)).absent(NOW)

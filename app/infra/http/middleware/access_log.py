@@ -1,4 +1,4 @@
-"""One line per request, without anything personal but ids."""
+"""One log line for each request, without personal data except IDs and the client's address."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -7,7 +7,7 @@ import structlog
 from starlette.types import Scope
 
 from app.domain.access import CustomerPrincipal, Principal
-from app.infra.http.problem import problem_told
+from app.infra.http.problem import problem_log_fields
 
 EVENT = "http_request"
 
@@ -15,14 +15,18 @@ _logger = structlog.stdlib.get_logger(__name__)
 
 
 class RequestLog(Protocol):
-    """Writes the line about a request; must not block and must not raise."""
+    """Write the line of a request; must not block and must not raise."""
 
     def __call__(self, fields: Mapping[str, str | float | None], *, request_id: str) -> None:
-        """Names are never those of secrets, and numbers are finite; all lines bear the id."""
+        """Write a line; no field has the name of a secret, and numbers are finite."""
 
 
-def log_as_any_line(fields: Mapping[str, str | float | None], *, request_id: str) -> None:  # noqa: ARG001 - it is bound
-    """Write the line as all others."""
+def log_through_structlog(
+    fields: Mapping[str, str | float | None],
+    *,
+    request_id: str,  # noqa: ARG001 - structlog reads it from the context
+) -> None:
+    """Write the line with structlog, like all other events."""
     _logger.info(EVENT, **fields)
 
 
@@ -30,11 +34,10 @@ def log_request(
     log: RequestLog, scope: Scope, *, method: str, status: int | None, duration_s: float
 ) -> None:
     """
-    Log a request that has been answered, or given up: method, route, status, milliseconds, and
-    the code of the problem if it was one.
+    Log a request after its response, or after it failed.
 
-    The route's template is logged and neither path nor query: both are the client's words, and
-    filters hold e-mail addresses.
+    The line has the template of the route, but neither path nor query: those are the client's
+    text, and filters contain e-mail addresses.
     """
     state = scope["state"]
     log(
@@ -45,15 +48,15 @@ def log_request(
             "duration_ms": round(duration_s * 1000, 2),
             "client_ip": state["client_ip"],
             **_ids(state.get("principal")),
-            **problem_told(scope),
+            **problem_log_fields(scope),
         },
         request_id=state["request_id"],
     )
 
 
 def route_template(scope: Scope) -> str | None:
-    """Return the path of the route that answered, with its parameters' names; None without one."""
-    path = getattr(scope.get("route"), "path", None)
+    """Return the path of the matched route with the names of its parameters; None without one."""
+    path = getattr(scope.get("route"), "path_format", None)
     return path if isinstance(path, str) else None
 
 

@@ -1,21 +1,21 @@
-"""Bounded bodies, however they are sent."""
+"""A limit on the size of request bodies."""
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.infra.http.problem import BodyTooLarge
 
-_ANNOUNCE = (b"content-length", b"transfer-encoding")
-_DRAINED_AT_MOST = 1024 * 1024
+_BODY_FIELDS = (b"content-length", b"transfer-encoding")
+_DRAIN_MAX = 1024 * 1024
 
 
 class BodyLimit:
     """
-    Refuse bodies over a number of bytes, whatever the route does with them.
+    Refuse bodies larger than a number of bytes, whether the route reads them or not.
 
-    The body is read before the route begins, so that one that grows too large (chunked) has no
-    effect. The rest of a body that is a little too large is read and thrown away, for many clients
-    do not look for an answer before they have sent everything; beyond that the connection is
+    The body is read before the route runs, so that a chunked body that grows too large has no
+    effect. The rest of a body that is slightly too large is read and discarded, because many
+    clients read no response before they have sent the whole request. Beyond that the connection is
     closed (RFC 9110, section 15.5.14).
     """
 
@@ -24,17 +24,19 @@ class BodyLimit:
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http" or not any(name in _ANNOUNCE for name, _ in scope["headers"]):
+        """Handle one request."""
+        if scope["type"] != "http" or not any(
+            name in _BODY_FIELDS for name, _ in scope["headers"]
+        ):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "")
-        # The server has checked the header's form; int() would refuse thousands of digits.
-        if len(declared) > 15 or (declared.isdecimal() and int(declared) > _DRAINED_AT_MOST):
+        # The server has validated the field; int() would refuse a value of thousands of digits.
+        if len(declared) > 15 or (declared.isdecimal() and int(declared) > _DRAIN_MAX):
             raise self._refusal(close=True)
         if "expect" in headers and declared.isdecimal() and int(declared) > self._limit:
-            # The client waits for leave to send: not asking for the body spares both the transfer.
+            # The client waits for 100 (Continue): refuse before it sends the body.
             raise self._refusal(close=True)
 
         chunks: list[bytes] = []
@@ -43,7 +45,7 @@ class BodyLimit:
         while more:
             message = await receive()
             if message["type"] != "http.request":
-                return  # The client has gone.
+                return  # The client has disconnected.
             chunk: bytes = message.get("body", b"")
             more = message.get("more_body", False)
             size += len(chunk)
@@ -51,7 +53,7 @@ class BodyLimit:
                 chunks.append(chunk)
             else:
                 chunks.clear()
-            if size > _DRAINED_AT_MOST:
+            if size > _DRAIN_MAX:
                 raise self._refusal(close=True)
         if size > self._limit:
             raise self._refusal(close=False)

@@ -1,4 +1,4 @@
-"""The address a request really comes from."""
+"""The address of the client, also behind proxies."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,11 +18,11 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 UNKNOWN = "unknown"
 
-_KNOWN_AGAIN_MAX = 100
+_CACHED_LENGTH_MAX = 100
 
 
 def client_ip(request: Request) -> str:
-    """Return the address of whoever asks, for throttles; `unknown` behind a local socket."""
+    """Return the client's address, for throttles; `unknown` behind a Unix socket."""
     return cast(str, request.state.client_ip)
 
 
@@ -30,42 +30,42 @@ def find_client(
     peer: tuple[str, int] | None, forwarded_for: Sequence[bytes], *, trusted: tuple[Network, ...]
 ) -> str:
     """
-    Find out the client's address, believing `X-Forwarded-For` only as far as proxies wrote it.
+    Return the client's address, using only the part of `X-Forwarded-For` from trusted proxies.
 
-    Each proxy appends whom it got the request from, so the list is read from its end: the first
-    address that is no trusted proxy is the client. What stands before it is the client's claim.
+    Each proxy appends the address that it got the request from. The list is read from its end: the
+    first address that is not a trusted proxy is the client. Earlier ones could be forged.
     """
     host = peer[0] if peer else UNKNOWN
     if not forwarded_for or not trusted:
         address, _ = _peer(host, ())
         return UNKNOWN if address is None else str(address)
     hops = b",".join(forwarded_for)
-    # What is long is nothing that comes again, and would fill the memory.
-    find = _forwarded if len(hops) <= _KNOWN_AGAIN_MAX else _forwarded.__wrapped__
+    # Long lists rarely repeat, and would fill the cache.
+    find = _forwarded if len(hops) <= _CACHED_LENGTH_MAX else _forwarded.__wrapped__
     return find(host, hops, trusted)
 
 
-# Proxies and clients come again and again; what a client may invent is bounded in number.
+# Caches: the same proxies and clients send many requests. The sizes bound what clients can invent.
 @lru_cache(maxsize=1024)
 def _peer(host: str, trusted: tuple[Network, ...]) -> tuple[Address | None, bool]:
-    """Return the address, and whether what it says of others is believed."""
+    """Return the address, and whether it is a trusted proxy."""
     address = _parse(host)
     return address, address is not None and any(address in network for network in trusted)
 
 
 @lru_cache(maxsize=4096)
 def _forwarded(host: str, forwarded_for: bytes, trusted: tuple[Network, ...]) -> str:
-    client, believed = _peer(host, trusted)
+    client, is_proxy = _peer(host, trusted)
     if client is None:
         return UNKNOWN
     hops = forwarded_for.decode("latin-1").split(",")
-    while hops and believed:
-        # What cannot be read is no address a trusted proxy wrote; nor is what stands before.
+    while hops and is_proxy:
+        # A trusted proxy writes valid addresses: anything else and what precedes it is forged.
         earlier = _parse(hops.pop())
         if earlier is None:
             break
         client = earlier
-        believed = bool(hops) and any(client in network for network in trusted)
+        is_proxy = bool(hops) and any(client in network for network in trusted)
     return str(client)
 
 

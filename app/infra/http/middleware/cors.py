@@ -1,4 +1,4 @@
-"""CORS by an exact list of origins."""
+"""CORS for an exact list of origins."""
 
 from collections.abc import Set as AbstractSet
 
@@ -13,7 +13,7 @@ from app.infra.http.problem import CorsRefused, problem_response
 
 
 class Cors(CORSMiddleware):
-    """Let pages of the allowed origins ask with credentials, and refuse others as a problem."""
+    """Allow requests with credentials from listed origins; answer others with a problem."""
 
     def __init__(
         self, app: ASGIApp, *, allowed_origins: AbstractSet[str], api_key_header: str
@@ -48,7 +48,7 @@ class Cors(CORSMiddleware):
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)
         if response.status_code == 400:
-            raise CorsRefused("This origin, method or header is not on the list.")
+            raise CorsRefused("This origin, method or header field is not allowed.")
         response.status_code = 204
         response.body = b""
         del response.headers["content-length"], response.headers["content-type"]

@@ -1,4 +1,4 @@
-"""Requests that another site makes in the name of somebody who is signed in here."""
+"""Protection against cross-site request forgery."""
 
 from collections.abc import Set as AbstractSet
 from urllib.parse import urlsplit
@@ -13,11 +13,12 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 class RefuseCrossSite:
     """
-    Refuse unsafe methods that a page of another site began.
+    Refuse requests with unsafe methods that a page of another site initiated.
 
-    Browsers say where a request comes from in `Sec-Fetch-Site`, which no page can forge; a site's
-    other subdomains are not trusted either. Browsers without it send `Origin` with every unsafe
-    method. A client that sends neither is no browser and carries nobody's cookies by accident.
+    Browsers name the origin of a request in `Sec-Fetch-Site`, which pages cannot forge; other
+    subdomains of this site are not trusted either. Browsers without it send `Origin` with every
+    unsafe method. A client that sends neither is not a browser, and does not add cookies by
+    itself.
     """
 
     def __init__(self, app: ASGIApp, *, allowed_origins: AbstractSet[str]) -> None:
@@ -25,7 +26,7 @@ class RefuseCrossSite:
         self._allowed = allowed_origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] == "http" and scope["method"] not in SAFE_METHODS:
             self._check(Headers(scope=scope))
         await self._app(scope, receive, send)
@@ -33,7 +34,7 @@ class RefuseCrossSite:
     def _check(self, headers: Headers) -> None:
         sites = {site.strip().lower() for site in headers.getlist("sec-fetch-site")}
         if sites & {"cross-site", "same-site"}:
-            raise CrossSiteRequest("The request was begun by a page of another site.")
+            raise CrossSiteRequest("A page of another site initiated the request.")
         if sites and sites <= {"same-origin", "none"}:
             return
         for origin in headers.getlist("origin"):
@@ -42,7 +43,7 @@ class RefuseCrossSite:
 
 
 def _is_own(origin: str, host: str | None) -> bool:
-    # The scheme is not compared: behind a proxy that ends TLS we do not know our own.
+    # The scheme is not compared, because it is unknown behind a proxy that terminates TLS.
     try:
         parts = urlsplit(origin)
     except ValueError:

@@ -1,10 +1,10 @@
-"""The last place where an error becomes an answer."""
+"""The conversion of exceptions into problem responses."""
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.domain.outcome import DomainError
-from app.infra.http.middleware.envelope import has_begun
+from app.infra.http.middleware.request_context import response_started
 from app.infra.http.problem import InternalError, RequestError, problem_response
 
 logger = structlog.stdlib.get_logger(__name__)
@@ -12,29 +12,30 @@ logger = structlog.stdlib.get_logger(__name__)
 
 class ErrorBoundary:
     """
-    Turn whatever is raised further in into a problem, the middleware's own refusals included.
+    Answer exceptions of the routes and of inner middleware with problem documents.
 
-    What is no outcome is a bug: logged once with its stack, answered without details.
+    Any exception that is not an outcome is a bug: it is logged once with its stack trace, and the
+    response contains no details.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         try:
             await self._app(scope, receive, send)
         except (DomainError, RequestError) as problem:
-            if has_begun(scope):
+            if response_started(scope):
                 raise
             await problem_response(scope, problem)(scope, receive, send)
         except Exception:
             logger.exception("unhandled_error")
-            # With half an answer sent, leaving without the rest makes the server drop the
-            # connection, which is all the client can still be told.
-            if not has_begun(scope):
+            # A started response cannot be replaced. The server closes the connection when the
+            # response ends early, which tells the client that it is incomplete.
+            if not response_started(scope):
                 internal = InternalError("The error has been logged under this request id.")
                 await problem_response(scope, internal)(scope, receive, send)

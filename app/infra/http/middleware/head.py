@@ -1,16 +1,16 @@
-"""HEAD wherever there is GET."""
+"""HEAD for every route that has GET."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadAsGet:
-    """Answer HEAD as GET without the content (RFC 9110, section 9.3.2)."""
+    """Answer HEAD like GET, without content (RFC 9110, section 9.3.2)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
@@ -20,7 +20,8 @@ class HeadAsGet:
                 message = {**message, "body": b""}
             await send(message)
 
-        # A copy: the server has to know that the answer to HEAD is complete without content.
+        # A copy, because the server checks Content-Length against the content unless the method
+        # in its scope is HEAD.
         as_get = {**scope, "method": "GET"}
         try:
             await self._app(as_get, receive, send_without_content)

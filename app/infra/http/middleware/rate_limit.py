@@ -1,8 +1,8 @@
 """
-A limit on the requests of everybody.
+A rate limit for each caller.
 
-Fields as in draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` is the rule, `RateLimit`
-what is left of it (`r`) and in how many seconds there is more (`t`).
+Header fields as in draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` is the rule,
+`RateLimit` the number of requests that remain (`r`) and the seconds until more do (`t`).
 """
 
 import math
@@ -22,11 +22,11 @@ UNCOUNTED = ("/health", "/docs", "/redoc", "/openapi.json", "/problems")
 
 class RateLimit:
     """
-    Count each request before anything is done for it, and refuse it over the limit.
+    Count each request before any work is done for it, and refuse requests over the limit.
 
-    `recognize` tells in whose name it is made. Those it knows are counted by customer or key,
-    wherever they ask from; everybody else, wrong credentials included, by address. Of an IPv6
-    address the first 64 bits count: that much every client has for itself.
+    `recognize` returns the caller. Requests with valid credentials are counted by customer or API
+    key, from any address; all others by address. Of an IPv6 address the first 64 bits count,
+    because each client has at least a network of that size.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class RateLimit:
         self._policy = (b"ratelimit-policy", policy.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http" or _is_uncounted(scope["path"]):
             await self._app(scope, receive, send)
             return
@@ -54,10 +54,10 @@ class RateLimit:
         except DomainError as problem:
             await problem_response(scope, problem)(scope, receive, send)
             return
-        # As Retry-After, which is never 0.
+        # Like Retry-After, never 0.
         reset_s = max(1, math.ceil(admission.reset.total_seconds()))
-        left = f'"{POLICY}";r={admission.remaining};t={reset_s}'
-        scope["state"]["fields"] += (self._policy, (b"ratelimit", left.encode()))
+        remaining = f'"{POLICY}";r={admission.remaining};t={reset_s}'
+        scope["state"]["fields"] += (self._policy, (b"ratelimit", remaining.encode()))
         if admission.accepted:
             await self._app(scope, receive, send)
         else:
@@ -75,7 +75,7 @@ class RateLimit:
 
 
 def _is_uncounted(path: str) -> bool:
-    # Most paths do not begin so, which one look tells.
+    # The first test is one call for most paths.
     return path.startswith(UNCOUNTED) and any(
         path == prefix or path.startswith(f"{prefix}/") for prefix in UNCOUNTED
     )

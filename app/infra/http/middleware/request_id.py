@@ -1,4 +1,4 @@
-"""The id by which a request is found again in every log."""
+"""The ID that connects a request with its log lines, its trace and its response."""
 
 import re
 from collections.abc import Sequence
@@ -11,32 +11,32 @@ from structlog.contextvars import STRUCTLOG_KEY_PREFIX
 
 HEADER = "X-Request-ID"
 FIELD = HEADER.lower().encode()
-"""The same, as ASGI has it."""
+"""The name of the header field in the form of ASGI."""
 
 _ACCEPTABLE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-# By this name it is on every line that is logged, without being kept twice.
+# structlog adds variables with this prefix to every event.
 _current: ContextVar[str] = ContextVar(f"{STRUCTLOG_KEY_PREFIX}request_id")
 
 
 def current_request_id() -> str | None:
-    """Return the id of the request that is being answered; None outside of one."""
+    """Return the ID of the request in progress; None outside of a request."""
     return _current.get(None)
 
 
 def request_id_of(scope: Scope) -> str:
-    """Return the id of a request; empty if it failed before it got one."""
+    """Return the ID of a request; empty if it failed before it got one."""
     return cast(str, scope.get("state", {}).get("request_id", ""))
 
 
 def choose_request_id(sent: Sequence[bytes]) -> str:
-    """Take over the one acceptable id that was sent, or make a new one."""
+    """Return the client's ID if it sent exactly one that is valid, else a new one."""
     if len(sent) == 1 and _ACCEPTABLE.fullmatch(sent[0]) is not None:
         return sent[0].decode()
     return urandom(16).hex()
 
 
 class RequestIdBound:
-    """Everything that is logged meanwhile carries the id."""
+    """Add an ID to every log line that is written within the context."""
 
     __slots__ = ("_id", "_token")
 

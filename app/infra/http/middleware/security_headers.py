@@ -1,4 +1,4 @@
-"""Headers that keep browsers from doing more with an answer than was meant."""
+"""Header fields that restrict what browsers and caches do with a response."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ _DEFAULTS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # Answers are about customers unless a route says otherwise (RFC 9111, section 5.2.2.5).
+    # Responses contain personal data unless the route says otherwise (RFC 9111, section 5.2.2.5).
     "Cache-Control": "no-store",
 }
 _HSTS = {"Strict-Transport-Security": "max-age=63072000; includeSubDomains"}
 
 
 def security_headers(*, https_only: bool) -> Sequence[tuple[bytes, bytes]]:
-    """Return the fields that every answer has that does not bring its own, as ASGI has them."""
+    """Return the default fields of responses in the form of ASGI; a route may replace them."""
     headers = {**_DEFAULTS, **_HSTS} if https_only else _DEFAULTS
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]

@@ -1,4 +1,4 @@
-"""Joining, coming and going."""
+"""Sign-up, sign-in, sessions and tokens."""
 
 from typing import Annotated, Literal
 
@@ -31,9 +31,11 @@ from app.infra.http.access import (
     SignedInCustomer,
     cookie_values,
     signed_in_customer,
+    use_cases_of,
 )
 from app.infra.http.middleware.client_address import client_ip
 from app.infra.http.openapi import PUBLIC, SIGNED_IN_ONLY, problems
+from app.infra.http.route import Router, use
 from app.infra.http.router.customer_schema import (
     CustomerOut,
     EmailIn,
@@ -42,17 +44,15 @@ from app.infra.http.router.customer_schema import (
     NewPassword,
 )
 from app.infra.http.schema import NO_NUL, In, Out
-from app.infra.http.strict_json import StrictRouter
-from app.infra.http.use_cases import use, wired
 
 REFRESH_PATH = "/auth"
 DEVICE_COOKIE = "known_device"
-# As long as browsers keep a cookie at the most (RFC 6265bis, section 5.5).
+# The longest time for which browsers keep a cookie (RFC 6265bis, section 5.5).
 DEVICE_MAX_AGE_S = 400 * 24 * 60 * 60
 
 
 class SignUpIn(In):
-    """Somebody who wants an account."""
+    """A new account."""
 
     name: NameIn
     email: EmailIn
@@ -60,26 +60,26 @@ class SignUpIn(In):
 
 
 class SignInIn(In):
-    """Somebody who has an account."""
+    """The credentials of an account."""
 
     email: EmailIn
     password: GivenPassword
 
 
 class RefreshIn(In):
-    """A refresh token from a client that keeps no cookies."""
+    """A refresh token from a client without cookies."""
 
     refresh_token: Annotated[str, Field(max_length=1024, json_schema_extra={"pattern": NO_NUL})]
 
 
 class TokenIn(In):
-    """An API key to be exchanged."""
+    """An API key to exchange."""
 
     api_key: Annotated[str, Field(max_length=1024, json_schema_extra={"pattern": NO_NUL})]
 
 
 class SignedInOut(Out):
-    """A session that began or goes on; the refresh token is in its cookie."""
+    """A new or refreshed session; the refresh token is in its cookie."""
 
     access_token: str
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105  # a kind of token
@@ -88,7 +88,7 @@ class SignedInOut(Out):
 
 
 class TokenOut(Out):
-    """A token that stands for an API key (RFC 6749, section 5.1)."""
+    """A token that represents an API key (RFC 6749, section 5.1)."""
 
     access_token: str
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105  # a kind of token
@@ -96,8 +96,8 @@ class TokenOut(Out):
     scope: Annotated[str, Field(description="The key's scopes, separated by spaces.")]
 
 
-_open = StrictRouter(prefix="/auth", tags=["auth"])
-_signed_in = StrictRouter(
+_open = Router(prefix="/auth", tags=["auth"])
+_signed_in = Router(
     prefix="/auth",
     tags=["auth"],
     dependencies=[Depends(signed_in_customer)],
@@ -108,7 +108,7 @@ _signed_in = StrictRouter(
     "/sign-up",
     status_code=status.HTTP_201_CREATED,
     response_model=CustomerOut,
-    summary="Open an account",
+    summary="Sign up",
     responses=problems(
         InvalidName, InvalidEmail, WeakPassword, EmailTaken, TooManyAttempts, HashingBusy
     ),
@@ -120,7 +120,7 @@ async def sign_up(
     response: Response,
     use_case: Annotated[SignUp, Depends(use(lambda all_: all_.sign_up))],
 ) -> Customer:
-    """Register as a customer. Signing in is another step."""
+    """Create an account. It does not sign in."""
     customer = await use_case(
         name=body.name, email=body.email, password=body.password, ip=client_ip(request)
     )
@@ -130,7 +130,7 @@ async def sign_up(
 
 @_open.post(
     "/sign-in",
-    summary="Begin a session",
+    summary="Sign in",
     responses=problems(InvalidCredentials, TooManyAttempts, HashingBusy),
     openapi_extra=PUBLIC,
 )
@@ -141,11 +141,12 @@ async def sign_in(
     use_case: Annotated[SignIn, Depends(use(lambda all_: all_.sign_in))],
 ) -> SignedInOut:
     """
-    Prove who you are by e-mail and password.
+    Start a session with an e-mail address and a password.
 
-    The access token is in the answer and in the cookie `access_token`; the refresh token only in
-    the cookie `refresh_token`. An unknown address and a wrong password get the same answer. The
-    cookie `known_device` opens nothing: with it, guesses of others do not lock this device out.
+    The access token is in the response and in the cookie `access_token`; the refresh token is only
+    in the cookie `refresh_token`. An unknown address and a wrong password have the same response.
+    The cookie `known_device` gives no access: with it, failed attempts of other clients do not
+    lock out this device.
     """
     signed_in = await use_case(
         email=body.email,
@@ -154,29 +155,29 @@ async def sign_in(
         device=request.headers.get("user-agent", ""),
         device_token=next(iter(cookie_values(request.scope, DEVICE_COOKIE)), None),
     )
-    return _welcome(request, response, signed_in)
+    return _session_response(request, response, signed_in)
 
 
 async def presented_refresh_token(request: Request, body: RefreshIn | None = None) -> str:
     """
-    Return the refresh token in the body, or else that of the cookie.
+    Return the refresh token of the body, else the one of the cookie.
 
     :raises MissingCredentials: if there is none
-    :raises InvalidRefreshToken: if there are several cookies that differ
+    :raises InvalidRefreshToken: if there are several cookies with different tokens
     """
     if body is not None:
         return body.refresh_token
-    shown = set(cookie_values(request.scope, REFRESH_COOKIE))
-    if not shown:
+    presented = set(cookie_values(request.scope, REFRESH_COOKIE))
+    if not presented:
         raise MissingCredentials("Send the cookie of sign-in, or `refresh_token` in the body.")
-    if len(shown) > 1:
-        raise InvalidRefreshToken("The request shows several refresh tokens that differ.")
-    return shown.pop()
+    if len(presented) > 1:
+        raise InvalidRefreshToken("The request has several different refresh tokens.")
+    return presented.pop()
 
 
 @_open.post(
     "/refresh",
-    summary="Go on with a session",
+    summary="Refresh a session",
     responses=problems(MissingCredentials, InvalidRefreshToken),
     openapi_extra=PUBLIC,
 )
@@ -187,19 +188,19 @@ async def refresh_session(
     use_case: Annotated[RefreshSession, Depends(use(lambda all_: all_.refresh_session))],
 ) -> SignedInOut:
     """
-    Exchange the refresh token for its successor and a new access token.
+    Exchange the refresh token for a new one and a new access token.
 
-    A refresh token is good for once. One that is shown again ends its session, for it was stolen;
-    only the last one is forgiven for ten seconds, in case the answer got lost.
+    A refresh token is valid once. Using it again ends its session, because it may be stolen. The
+    previous one is accepted for ten more seconds, in case the response was lost.
     """
-    return _welcome(request, response, await use_case(refresh_token=refresh_token))
+    return _session_response(request, response, await use_case(refresh_token=refresh_token))
 
 
 @_signed_in.post(
     "/sign-out",
     status_code=status.HTTP_204_NO_CONTENT,
     response_class=Response,
-    summary="End the session",
+    summary="Sign out",
     responses=problems(CustomerOnly),
     openapi_extra=SIGNED_IN_ONLY,
 )
@@ -209,7 +210,7 @@ async def sign_out(
     principal: SignedInCustomer,
     use_case: Annotated[SignOut, Depends(use(lambda all_: all_.sign_out))],
 ) -> None:
-    """End the session of the token that is shown, and delete the cookies."""
+    """End the session of the access token, and delete the cookies."""
     await use_case(principal=principal)
     _set_cookie(request, response, ACCESS_COOKIE, "", path="/", max_age=0)
     _set_cookie(request, response, REFRESH_COOKIE, "", path=REFRESH_PATH, max_age=0)
@@ -217,18 +218,18 @@ async def sign_out(
 
 async def presented_api_key(request: Request, body: TokenIn | None = None) -> str:
     """
-    Return the API key that is shown in its header or in the body.
+    Return the API key in its header field or in the body.
 
     :raises MissingCredentials: if there is none
-    :raises InvalidApiKey: if there are several that differ
+    :raises InvalidApiKey: if there are several different ones
     """
     in_header = request.headers.getlist(request.app.state.options.api_key_header)
-    shown = {*in_header, *([body.api_key] if body else [])}
-    if not shown:
+    presented = {*in_header, *([body.api_key] if body else [])}
+    if not presented:
         raise MissingCredentials("Send the API key in its header, or as `api_key` in the body.")
-    if len(shown) > 1:
-        raise InvalidApiKey("The request shows several API keys that differ.")
-    return shown.pop()
+    if len(presented) > 1:
+        raise InvalidApiKey("The request has several different API keys.")
+    return presented.pop()
 
 
 @_open.post(
@@ -242,8 +243,8 @@ async def exchange_api_key(
     api_key: Annotated[str, Depends(presented_api_key)],
     use_case: Annotated[ExchangeApiKey, Depends(use(lambda all_: all_.exchange_api_key))],
 ) -> TokenOut:
-    """Get a short-lived Bearer token with the key's scopes, so that the key need not travel."""
-    principal = await wired(request.scope).authenticate.by_api_key(api_key)
+    """Get a short-lived Bearer token with the scopes of the key, to send instead of the key."""
+    principal = await use_cases_of(request.scope).authenticate.by_api_key(api_key)
     request.state.principal = principal
     token = await use_case(principal=principal)
     return TokenOut(
@@ -253,7 +254,7 @@ async def exchange_api_key(
     )
 
 
-def _welcome(request: Request, response: Response, signed_in: SignedIn) -> SignedInOut:
+def _session_response(request: Request, response: Response, signed_in: SignedIn) -> SignedInOut:
     token, session = signed_in.access_token, signed_in.session
     expires_in = int(token.expires_in.total_seconds())
     idle = int((session.idle_expires_at - session.last_used_at).total_seconds())

@@ -1,4 +1,4 @@
-"""How customers appear in requests and answers."""
+"""Customers in requests and responses."""
 
 from typing import Annotated
 from uuid import UUID
@@ -11,7 +11,7 @@ from app.infra.http.schema import NO_NUL, Out, TimeOut
 _CONTROLS = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
 _NAME = rf"^[^{_CONTROLS}]*[^\s{_CONTROLS}][^{_CONTROLS}]*$"
 
-# The rules are the domain's; these only tell them to clients, and bound what has to be looked at.
+# The domain has the rules. These document them, and bound the length of what it has to check.
 NameIn = Annotated[
     str,
     Field(
@@ -33,7 +33,7 @@ EmailIn = Annotated[
 NewPassword = Annotated[
     str,
     Field(
-        # A password is counted in its composed form, which may be shorter.
+        # The domain counts the composed form (NFC), which may be shorter.
         max_length=8 * PASSWORD_MAX,
         json_schema_extra={
             "minLength": PASSWORD_MIN,

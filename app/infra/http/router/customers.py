@@ -1,17 +1,15 @@
-"""Accounts: one's own, or all of them."""
+"""Accounts of customers."""
 
 from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request, Response, status
-from pydantic import field_validator
+from pydantic import Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from app.application.accounts.change_customer import ChangeCustomer
 from app.application.accounts.change_password import ChangePassword
 from app.application.accounts.create_customer import CreateCustomer
 from app.application.accounts.delete_customer import DeleteCustomer
-from app.application.accounts.export_customer import ExportCustomer
-from app.application.accounts.list_customers import ListCustomers
 from app.application.accounts.manage_sessions import ManageSessions
 from app.application.accounts.read_customer import ReadCustomer
 from app.domain.access import Scope
@@ -32,15 +30,12 @@ from app.domain.outcome import (
     WrongPassword,
 )
 from app.domain.session import SessionId
-from app.infra.http.access import (
-    SignedInCustomer,
-    anybodys,
-    only_oneself,
-    own_customer,
-)
+from app.infra.http.access import CustomerAccess, SignedInCustomer
 from app.infra.http.conditional import customer_etag, expected_version, unchanged, validators
+from app.infra.http.json_writer import written_page
 from app.infra.http.openapi import SIGNED_IN_ONLY, TAGGED, problems
-from app.infra.http.paging import PageOut, PagingIn
+from app.infra.http.paging import Links, PageIn, PageOut
+from app.infra.http.route import Call, Reply, Router, use
 from app.infra.http.router.customer_schema import (
     CustomerOut,
     EmailIn,
@@ -48,15 +43,12 @@ from app.infra.http.router.customer_schema import (
     NameIn,
     NewPassword,
 )
-from app.infra.http.router.export_schema import ExportOut, SessionOut, SessionsOut
-from app.infra.http.router.favorite_schema import StaleCheck
+from app.infra.http.router.export_schema import ExportOut, SessionOut, SessionsOut, written_export
 from app.infra.http.schema import In, Text, TimeIn, UuidIn
-from app.infra.http.strict_json import StrictRouter
-from app.infra.http.use_cases import use
 
 
 class CreateCustomerIn(In):
-    """Somebody for whom an account is opened; without a password nobody can sign in to it."""
+    """A new customer; without a password, signing in to the account is not possible."""
 
     name: NameIn
     email: EmailIn
@@ -64,103 +56,89 @@ class CreateCustomerIn(In):
 
 
 class ChangeCustomerIn(In):
-    """What is to be changed; what is absent stays."""
+    """The members to change; absent members stay unchanged."""
 
     name: NameIn | SkipJsonSchema[None] = None
     email: EmailIn | SkipJsonSchema[None] = None
 
     @field_validator("name", "email", mode="before")
     @classmethod
-    def _given(cls, value: object) -> object:
+    def _not_null(cls, value: object) -> object:
         if value is None:
-            raise ValueError("leave it out instead")
+            raise ValueError("omit the member instead of null")
         return value
 
 
 class ChangePasswordIn(In):
-    """The password that is, and the one that shall be."""
+    """The current and the new password."""
 
     current_password: GivenPassword
     new_password: NewPassword
 
 
-_all_guard = anybodys(read=Scope.CUSTOMERS_READ, write=Scope.CUSTOMERS_WRITE)
-_all = StrictRouter(
-    prefix="/customers",
-    tags=["customers"],
-    dependencies=[Depends(_all_guard)],
-)
+CUSTOMERS = CustomerAccess(read=Scope.CUSTOMERS_READ, write=Scope.CUSTOMERS_WRITE)
+# Without scopes: not for API keys.
+_CUSTOMERS_ONLY = CustomerAccess()
+_ONESELF = CustomerAccess(oneself=True)
 
-_one_guard = own_customer(read=Scope.CUSTOMERS_READ, write=Scope.CUSTOMERS_WRITE)
-_one = StrictRouter(
-    prefix="/customers/{id}",
-    tags=["customers"],
-    dependencies=[Depends(_one_guard)],
-)
-OneCustomer = Annotated[CustomerId, Depends(_one_guard)]
-_ONE = (CustomerNotFound, InsufficientScope, CustomerOnly)
+_all = Router(prefix="/customers", tags=["customers"], access=CUSTOMERS)
+_one = Router(prefix="/customers/{id}", tags=["customers"], access=CUSTOMERS)
+_customers_only = Router(prefix="/customers/{id}", tags=["customers"], access=_CUSTOMERS_ONLY)
+_oneself = Router(prefix="/customers/{id}", tags=["customers"], access=_ONESELF)
 
-_people_guard = own_customer()
-_people = StrictRouter(
-    prefix="/customers/{id}",
-    tags=["customers"],
-    dependencies=[Depends(_people_guard)],
-)
-OneCustomerByPeople = Annotated[CustomerId, Depends(_people_guard)]
-_PEOPLE = (CustomerNotFound, CustomerOnly)
+OneCustomer = Annotated[CustomerId, Depends(CUSTOMERS.customer)]
+OneByCustomer = Annotated[CustomerId, Depends(_CUSTOMERS_ONLY.customer)]
 
-_oneself = StrictRouter(
-    prefix="/customers/{id}",
-    tags=["customers"],
-    dependencies=[Depends(only_oneself)],
-)
+_OF_ONE = (CustomerNotFound, InsufficientScope, CustomerOnly)
+_OF_CUSTOMERS_ONLY = (CustomerNotFound, CustomerOnly)
 
 
-async def customer_query(
-    paging: PagingIn,
+class CustomersIn(PageIn):
+    """The filters and the order of a list of customers."""
+
     email: Annotated[
-        Text | None, Query(max_length=254, description="The whole address, case aside.")
-    ] = None,
+        Text | None, Field(max_length=254, description="The whole address; case-insensitive.")
+    ] = None
     name: Annotated[
-        Text | None, Query(max_length=100, description="How the name begins, case aside.")
-    ] = None,
-    created_after: Annotated[TimeIn | None, Query()] = None,
-    created_before: Annotated[TimeIn | None, Query()] = None,
-    role: Annotated[Role | None, Query()] = None,
-    sort: Annotated[CustomerSort, Query()] = CustomerSort.OLDEST,
-) -> CustomerQuery:
-    """Return which customers are asked for."""
-    return CustomerQuery(
-        email=email,
-        name=name,
-        created_after=created_after,
-        created_before=created_before,
-        role=role,
-        sort=sort,
-        limit=paging.limit,
-        after=paging.after,
-    )
+        Text | None,
+        Field(max_length=100, description="The start of the name; case-insensitive."),
+    ] = None
+    created_after: TimeIn | None = None
+    created_before: TimeIn | None = None
+    role: Role | None = None
+    sort: CustomerSort = CustomerSort.OLDEST
 
 
-@_all.get("", summary="List customers", responses=problems(AdminOnly, InsufficientScope))
-async def list_customers(
-    query: Annotated[CustomerQuery, Depends(customer_query)],
-    paging: PagingIn,
-    use_case: Annotated[ListCustomers, Depends(use(lambda all_: all_.list_customers))],
-) -> PageOut[CustomerOut]:
-    """Look through the customers, for internal systems and administrators."""
-    page = await use_case(query)
-    return PageOut(
-        items=[CustomerOut.model_validate(customer) for customer in page.items],
-        next=paging.next_url(page.next),
+@_all.get(
+    "",
+    response_model=PageOut[CustomerOut],
+    summary="List customers",
+    responses=problems(AdminOnly, InsufficientScope),
+)
+async def list_customers(call: Call, query: Annotated[CustomersIn, Query()]) -> Reply:
+    """List all customers; for internal systems and administrators."""
+    links = Links(call.app.state.cursors, path=call.scope["path"], query=call.query_pairs)
+    page = await call.use_cases.queries.list_customers(
+        CustomerQuery(
+            email=query.email,
+            name=query.name,
+            created_after=query.created_after,
+            created_before=query.created_before,
+            role=query.role,
+            sort=query.sort,
+            limit=query.limit,
+            after=links.position(query.cursor),
+        )
     )
+    items = [CustomerOut.model_validate(each).model_dump_json() for each in page.items]
+    return Reply(body=written_page(items, links.next_url(page.next)))
 
 
 @_all.post(
     "",
     status_code=status.HTTP_201_CREATED,
     response_model=CustomerOut,
-    summary="Open an account for somebody",
+    summary="Create a customer",
     responses=problems(
         AdminOnly,
         InsufficientScope,
@@ -176,7 +154,7 @@ async def create_customer(
     response: Response,
     use_case: Annotated[CreateCustomer, Depends(use(lambda all_: all_.create_customer))],
 ) -> Customer:
-    """Register a customer on their behalf."""
+    """Create an account on behalf of a customer."""
     customer = await use_case(name=body.name, email=body.email, password=body.password)
     response.headers["Location"] = f"/customers/{customer.id}"
     return customer
@@ -186,7 +164,7 @@ async def create_customer(
     "",
     response_model=CustomerOut,
     summary="Read a customer",
-    responses={**problems(*_ONE), **TAGGED},
+    responses={**problems(*_OF_ONE), **TAGGED},
 )
 async def read_customer(
     request: Request,
@@ -194,7 +172,7 @@ async def read_customer(
     customer_id: OneCustomer,
     use_case: Annotated[ReadCustomer, Depends(use(lambda all_: all_.read_customer))],
 ) -> Customer | Response:
-    """Look at an account."""
+    """Get one account."""
     customer = await use_case(customer_id=customer_id)
     return unchanged(request, customer) or _with_etag(response, customer)
 
@@ -203,7 +181,7 @@ async def read_customer(
     "",
     response_model=CustomerOut,
     summary="Change a customer",
-    responses=problems(*_ONE, InvalidName, InvalidEmail, EmailTaken, PreconditionFailed),
+    responses=problems(*_OF_ONE, InvalidName, InvalidEmail, EmailTaken, PreconditionFailed),
 )
 async def change_customer(
     body: ChangeCustomerIn,
@@ -212,7 +190,7 @@ async def change_customer(
     customer_id: OneCustomer,
     use_case: Annotated[ChangeCustomer, Depends(use(lambda all_: all_.change_customer))],
 ) -> Customer:
-    """Change what is given. With `If-Match`, only if nobody else has changed anything since."""
+    """Change the given members. With `If-Match`, only if the version is still current."""
     customer = await use_case(
         customer_id=customer_id,
         name=body.name,
@@ -226,14 +204,14 @@ async def change_customer(
     "",
     status_code=status.HTTP_204_NO_CONTENT,
     response_class=Response,
-    summary="Erase a customer",
-    responses=problems(*_ONE),
+    summary="Delete a customer",
+    responses=problems(*_OF_ONE),
 )
 async def delete_customer(
     customer_id: OneCustomer,
     use_case: Annotated[DeleteCustomer, Depends(use(lambda all_: all_.delete_customer))],
 ) -> None:
-    """Erase the account with its favorites, its sessions and everything personal, at once."""
+    """Delete the account with its favorites, its sessions and all personal data immediately."""
     await use_case(customer_id=customer_id)
 
 
@@ -241,8 +219,10 @@ async def delete_customer(
     "/password",
     status_code=status.HTTP_204_NO_CONTENT,
     response_class=Response,
-    summary="Change one's password",
-    responses=problems(*_PEOPLE, WrongPassword, WeakPassword, TooManyAttempts, HashingBusy),
+    summary="Change the password",
+    responses=problems(
+        *_OF_CUSTOMERS_ONLY, WrongPassword, WeakPassword, TooManyAttempts, HashingBusy
+    ),
     openapi_extra=SIGNED_IN_ONLY,
 )
 async def change_password(
@@ -250,7 +230,7 @@ async def change_password(
     principal: SignedInCustomer,
     use_case: Annotated[ChangePassword, Depends(use(lambda all_: all_.change_password))],
 ) -> None:
-    """Replace the password and end all other sessions. Nobody does this for somebody else."""
+    """Replace the password and end all other sessions; only for one's own account."""
     await use_case(
         principal=principal,
         current_password=body.current_password,
@@ -258,72 +238,72 @@ async def change_password(
     )
 
 
-@_people.get(
+@_customers_only.get(
     "/sessions",
     summary="List sessions",
-    responses=problems(*_PEOPLE),
+    responses=problems(*_OF_CUSTOMERS_ONLY),
     openapi_extra=SIGNED_IN_ONLY,
 )
 async def list_sessions(
-    customer_id: OneCustomerByPeople,
+    customer_id: OneByCustomer,
     principal: SignedInCustomer,
     use_case: Annotated[ManageSessions, Depends(use(lambda all_: all_.manage_sessions))],
 ) -> SessionsOut:
-    """See where an account is signed in, last used first."""
+    """List the active sessions of an account, last used first."""
     sessions = await use_case.list_active(customer_id=customer_id)
     return SessionsOut(
         items=[SessionOut.of(session, current=principal.session_id) for session in sessions]
     )
 
 
-@_people.delete(
+@_customers_only.delete(
     "/sessions",
     status_code=status.HTTP_204_NO_CONTENT,
     response_class=Response,
     summary="End all sessions",
-    responses=problems(*_PEOPLE),
+    responses=problems(*_OF_CUSTOMERS_ONLY),
     openapi_extra=SIGNED_IN_ONLY,
 )
 async def end_all_sessions(
-    customer_id: OneCustomerByPeople,
+    customer_id: OneByCustomer,
     use_case: Annotated[ManageSessions, Depends(use(lambda all_: all_.manage_sessions))],
 ) -> None:
-    """Sign out everywhere, here included."""
+    """Sign out on all devices, including this one."""
     await use_case.end_all(customer_id=customer_id)
 
 
-@_people.delete(
+@_customers_only.delete(
     "/sessions/{session}",
     status_code=status.HTTP_204_NO_CONTENT,
     response_class=Response,
     summary="End a session",
-    responses=problems(*_PEOPLE, SessionNotFound),
+    responses=problems(*_OF_CUSTOMERS_ONLY, SessionNotFound),
     openapi_extra=SIGNED_IN_ONLY,
 )
 async def end_session(
-    customer_id: OneCustomerByPeople,
+    customer_id: OneByCustomer,
     session: Annotated[UuidIn, Path(description="A session's id.")],
     use_case: Annotated[ManageSessions, Depends(use(lambda all_: all_.manage_sessions))],
 ) -> None:
-    """Sign out one device."""
+    """Sign out on one device."""
     await use_case.end(customer_id=customer_id, session_id=SessionId(session))
 
 
-@_people.get(
+@_customers_only.get(
     "/export",
-    summary="Export everything held about a customer",
-    responses=problems(*_PEOPLE),
+    response_model=ExportOut,
+    summary="Export the data of a customer",
+    responses=problems(*_OF_CUSTOMERS_ONLY),
     openapi_extra=SIGNED_IN_ONLY,
 )
-async def export_customer(
-    customer_id: OneCustomerByPeople,
-    response: Response,
-    use_case: Annotated[ExportCustomer, Depends(use(lambda all_: all_.export_customer))],
-    stale: StaleCheck,
-) -> ExportOut:
+async def export_customer(call: Call) -> Reply:
     """Get a copy of all personal data (LGPD art. 18, GDPR art. 15 and 20)."""
-    response.headers["Content-Disposition"] = 'attachment; filename="customer.json"'
-    return ExportOut.of(await use_case(customer_id=customer_id), stale=stale)
+    await call.check_session()
+    export = await call.use_cases.export_customer(customer_id=call.customer_id)
+    return Reply(
+        fields=[(b"content-disposition", b'attachment; filename="customer.json"')],
+        body=written_export(export, call.json_writer),
+    )
 
 
 def _with_etag(response: Response, customer: Customer) -> Customer:
@@ -331,4 +311,4 @@ def _with_etag(response: Response, customer: Customer) -> Customer:
     return customer
 
 
-routers = (_all, _one, _oneself, _people)
+routers = (_all, _one, _oneself, _customers_only)

@@ -1,5 +1,6 @@
-"""How sessions and the export of everything appear in answers."""
+"""Sessions and the export of a customer in responses."""
 
+from collections.abc import Iterable
 from typing import Annotated, Self
 from uuid import UUID
 
@@ -7,24 +8,25 @@ from pydantic import Field
 
 from app.application.accounts.export_customer import CustomerExport
 from app.domain.session import Session, SessionId
+from app.infra.http.json_writer import JsonWriter
 from app.infra.http.router.customer_schema import CustomerOut
-from app.infra.http.router.favorite_schema import FavoriteOut, IsStale
-from app.infra.http.schema import Out, TimeOut
+from app.infra.http.router.favorite_schema import FavoriteOut
+from app.infra.http.schema import Out, TimeOut, format_time
 
 
 class SessionOut(Out):
     """A session: one sign-in on one device."""
 
     id: UUID
-    device: Annotated[str, Field(description="What the client said of itself.")]
+    device: Annotated[str, Field(description="The `User-Agent` of its client.")]
     created_at: TimeOut
     last_used_at: TimeOut
-    expires_at: Annotated[TimeOut, Field(description="When it ends at the latest.")]
-    current: Annotated[bool, Field(description="Whether this request belongs to it.")]
+    expires_at: Annotated[TimeOut, Field(description="The latest time at which it ends.")]
+    current: Annotated[bool, Field(description="Whether it is the session of this request.")]
 
     @classmethod
     def of(cls, session: Session, *, current: SessionId) -> Self:
-        """Describe a session to somebody who is in one."""
+        """Describe a session to a caller in the session `current`."""
         return cls(
             id=session.id,
             device=session.device,
@@ -54,14 +56,14 @@ class HeldSessionOut(Out):
 
 
 class RemovedFavoriteOut(Out):
-    """That a product was a favorite."""
+    """The removal of a favorite."""
 
     product_id: int
     removed_at: TimeOut
 
 
 class ExportOut(Out):
-    """Everything that is held about a customer."""
+    """Everything stored about a customer."""
 
     exported_at: TimeOut
     customer: CustomerOut
@@ -69,15 +71,24 @@ class ExportOut(Out):
     favorites: list[FavoriteOut]
     removed_favorites: list[RemovedFavoriteOut]
 
-    @classmethod
-    def of(cls, export: CustomerExport, *, stale: IsStale) -> Self:
-        """Describe an export."""
-        return cls(
-            exported_at=export.exported_at,
-            customer=CustomerOut.model_validate(export.customer),
-            sessions=[HeldSessionOut.model_validate(session) for session in export.sessions],
-            favorites=[FavoriteOut.of(item, stale=stale) for item in export.favorites],
-            removed_favorites=[
-                RemovedFavoriteOut.model_validate(removed) for removed in export.removed_favorites
-            ],
-        )
+
+def written_export(export: CustomerExport, writer: JsonWriter) -> str:
+    """Write an export as JSON; `ExportOut` documents it."""
+    customer, sessions, favorites, removed = export.records
+    now = export.exported_at
+    members = {
+        "exported_at": f'"{format_time(now)}"',
+        "customer": CustomerOut.model_validate(customer).model_dump_json(),
+        "sessions": _list(
+            HeldSessionOut.model_validate(each).model_dump_json() for each in sessions
+        ),
+        "favorites": _list(writer.favorite(each, now=now) for each in favorites),
+        "removed_favorites": _list(
+            RemovedFavoriteOut.model_validate(each).model_dump_json() for each in removed
+        ),
+    }
+    return "{" + ",".join(f'"{name}":{value}' for name, value in members.items()) + "}"
+
+
+def _list(items: Iterable[str]) -> str:
+    return f"[{','.join(items)}]"

@@ -1,38 +1,37 @@
-"""Many favorites at once: batches, what changed, files."""
+"""Several favorites in one request: batches, changes and files."""
 
 import json
 from dataclasses import astuple
 from typing import Annotated, Self
 
-from fastapi import Depends, Query, Request
-from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
+from fastapi import Depends, Query
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.application.favorites.change_favorites import ChangeFavorites
-from app.application.favorites.list_favorites import ListFavorites
-from app.application.favorites.read_favorite_changes import ReadFavoriteChanges
 from app.domain.customer import CustomerId
-from app.domain.favorite import BatchResult, ChangeKind, ChangePosition, FavoriteQuery
+from app.domain.favorite import ChangePosition, FavoriteQuery
 from app.domain.outcome import ChangesForgotten
-from app.domain.page import DEFAULT_LIMIT
+from app.domain.queries import Queries
 from app.infra.http.openapi import problems
-from app.infra.http.paging import Limit
+from app.infra.http.paging import CursorCodec, LimitIn
+from app.infra.http.route import Call, Reply, Router, use
 from app.infra.http.router.favorite_csv import PAGE, CsvResponse, stream_csv
 from app.infra.http.router.favorite_import import ImportOut, import_products
 from app.infra.http.router.favorite_lines import IMPORT_BODY, ImportedLines
-from app.infra.http.router.favorite_request import GUARDED, OwnCustomer, favorites_guard
-from app.infra.http.router.favorite_schema import FavoriteOut, StaleCheck
-from app.infra.http.schema import FlagIn, In, Out, ProductNumber
-from app.infra.http.strict_json import StrictRouter
-from app.infra.http.use_cases import use
+from app.infra.http.router.favorite_schema import (
+    ChangedFavoriteOut,
+    ChangedFavoritesOut,
+    FavoriteChangesOut,
+)
+from app.infra.http.router.favorites import FAVORITES, GUARDED
+from app.infra.http.schema import FlagIn, In, ProductNumber
 
 _BATCH_MAX = 100
 
-router = StrictRouter(
-    prefix="/customers/{id}",
-    tags=["favorites"],
-    dependencies=[Depends(favorites_guard)],
-)
+router = Router(prefix="/customers/{id}", tags=["favorites"], access=FAVORITES)
+
+OwnCustomer = Annotated[CustomerId, Depends(FAVORITES.customer)]
 
 Changer = Annotated[ChangeFavorites, Depends(use(lambda all_: all_.change_favorites))]
 Products = Annotated[
@@ -42,7 +41,7 @@ Products = Annotated[
 
 
 class ChangeFavoritesIn(In):
-    """Which products become favorites and which cease to be: 1 to 100 together, each once."""
+    """The products to add and to remove: 1 to 100 in total, each at most once."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"add": [1, 2], "remove": [3]}]})
 
@@ -50,26 +49,13 @@ class ChangeFavoritesIn(In):
     remove: Products = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _together(self) -> Self:
+    def _check_all(self) -> Self:
         named = [*self.add, *self.remove]
         if not 1 <= len(named) <= _BATCH_MAX:
-            raise PydanticCustomError("length", "Name 1 to 100 products together.")
+            raise PydanticCustomError("length", "The request has to name 1 to 100 products.")
         if len({*named}) != len(named):
-            raise PydanticCustomError("duplicate", "Name each product once.")
+            raise PydanticCustomError("duplicate", "A product may be named only once.")
         return self
-
-
-class ChangedFavoriteOut(Out):
-    """What became of one product."""
-
-    product_id: int
-    result: BatchResult
-
-
-class ChangedFavoritesOut(Out):
-    """What became of each product, in the order asked: those to add, then those to remove."""
-
-    items: list[ChangedFavoriteOut]
 
 
 @router.post("/favorites/batch", summary="Add and remove favorites", responses=problems(*GUARDED))
@@ -79,7 +65,7 @@ async def change_favorites(
     """
     Change up to 100 favorites in one transaction.
 
-    Products that cannot be added do not spoil the others: their `result` tells why.
+    Products that cannot be added do not affect the others: their `result` is the reason.
     """
     results = await use_case(customer_id=customer_id, add=body.add, remove=body.remove)
     return ChangedFavoritesOut(
@@ -90,115 +76,68 @@ async def change_favorites(
     )
 
 
-class FavoriteChangeOut(Out):
-    """What became of one favorite."""
+class ChangesIn(LimitIn):
+    """The position after which changes are requested."""
 
-    product_id: int
-    change: Annotated[
-        ChangeKind,
-        Field(
-            description="`changed`: it has another state. A client may take `added` and `changed` "
-            "alike: what it holds of the product is replaced by `favorite`."
-        ),
-    ]
-    favorite: Annotated[
-        FavoriteOut | None, Field(description="How it is now; null if it was removed.")
-    ]
-
-
-class FavoriteChangesOut(Out):
-    """What became of favorites, each once: as it is now."""
-
-    items: list[FavoriteChangeOut]
-    cursor: Annotated[str, Field(description="To be sent as `since` next time.")]
-    more: Annotated[bool, Field(description="Whether there is more already.")]
-    next: Annotated[
-        str | None,
-        WithJsonSchema({"type": "string", "format": "uri-reference"}),
-        Field(
-            exclude_if=lambda value: value is None,
-            description="Where more is; absent if there is none yet.",
-        ),
-    ] = None
-
-
-class ChangeCursors:
-    """Cursors into the history of one customer's favorites, whatever path leads there."""
-
-    def __init__(self, request: Request, customer_id: CustomerId) -> None:
-        self._codec = request.app.state.cursors
-        self._context = json.dumps(["favorite changes", str(customer_id)])
-
-    def position(self, cursor: str) -> ChangePosition:
-        """
-        Return what a cursor has seen.
-
-        :raises InvalidCursor: if it is not one of this customer's
-        """
-        return ChangePosition(*map(int, self._codec.decode(cursor, context=self._context)))
-
-    def cursor(self, seen: ChangePosition) -> str:
-        """Return the cursor that goes on from a position."""
-        position = tuple(str(part) for part in astuple(seen))
-        return str(self._codec.encode(position, context=self._context))
-
-
-async def change_cursors(request: Request, customer_id: OwnCustomer) -> ChangeCursors:
-    """Return what reads and writes the cursors of this customer's history."""
-    return ChangeCursors(request, customer_id)
-
-
-CursorsIn = Annotated[ChangeCursors, Depends(change_cursors)]
-
-
-async def seen_before(
-    cursors: CursorsIn,
     since: Annotated[
         str | None,
-        Query(description="The `cursor` of an earlier answer; without it, all favorites come."),
-    ] = None,
-) -> ChangePosition:
-    """Return what the client has seen."""
-    return ChangePosition() if since is None else cursors.position(since)
+        Field(description="The `cursor` of an earlier response; without it, get all favorites."),
+    ] = None
 
 
 @router.get(
     "/favorites/changes",
-    summary="Catch up with changes of the favorites",
+    response_model=FavoriteChangesOut,
+    summary="Read the changes of favorites",
     responses=problems(*GUARDED, ChangesForgotten),
 )
-async def read_favorite_changes(
-    request: Request,
-    customer_id: OwnCustomer,
-    since: Annotated[ChangePosition, Depends(seen_before)],
-    cursors: CursorsIn,
-    stale: StaleCheck,
-    use_case: Annotated[
-        ReadFavoriteChanges, Depends(use(lambda all_: all_.read_favorite_changes))
-    ],
-    limit: Limit = DEFAULT_LIMIT,
-) -> FavoriteChangesOut:
+async def read_favorite_changes(call: Call, query: Annotated[ChangesIn, Query()]) -> Reply:
     """
-    Get what was added, removed or got another state since the client last asked.
+    Get the favorites that were added, removed or changed since an earlier request.
 
-    Keep `cursor` and send it as `since` next time. While there is `more`, follow `next`. A cursor
-    that is too old is answered 410: begin anew at `start_over`.
+    Store `cursor`, and send it as `since` with the next request. While `more` is true, follow
+    `next`. If the cursor is too old, the status is 410: start over at `start_over`.
     """
-    changes = await use_case(customer_id=customer_id, since=since, limit=limit)
-    cursor = cursors.cursor(changes.seen)
-    return FavoriteChangesOut(
-        items=[
-            FavoriteChangeOut(
-                product_id=change.product_id,
-                change=change.kind,
-                favorite=None if change.item is None else FavoriteOut.of(change.item, stale=stale),
-            )
-            for change in changes.items
-        ],
-        cursor=cursor,
-        more=changes.more,
-        next=f"{request.url.path}?since={cursor}&limit={limit}" if changes.more else None,
+    cursors = ChangeCursors(call)
+    changes = await call.use_cases.read_favorite_changes(
+        customer_id=call.customer_id,
+        since=cursors.position(query.since),
+        limit=query.limit,
+        session=call.session_check,
     )
+    cursor = cursors.cursor(changes.seen)
+    path = call.scope["path"]
+    body = call.json_writer.changes(
+        changes,
+        now=call.use_cases.clock(),
+        cursor=cursor,
+        next_url=f"{path}?since={cursor}&limit={query.limit}" if changes.more else None,
+    )
+    return Reply(body=body)
+
+
+class ChangeCursors:
+    """Cursors into the history of a customer's favorites; the same for `me` and the UUID."""
+
+    def __init__(self, call: Call) -> None:
+        self._codec: CursorCodec = call.app.state.cursors
+        self._context = json.dumps(["favorite changes", str(call.customer_id)])
+
+    def position(self, cursor: str | None) -> ChangePosition:
+        """
+        Return the position of a cursor; without one, the beginning.
+
+        :raises InvalidCursor: if it is not a cursor of this customer
+        """
+        if cursor is None:
+            return ChangePosition()
+        position = self._codec.decode(cursor, context=self._context)
+        return ChangePosition(*(int(part or 0) for part in position))
+
+    def cursor(self, seen: ChangePosition) -> str:
+        """Return the cursor of a position."""
+        position = tuple(str(part) for part in astuple(seen))
+        return self._codec.encode(position, context=self._context)
 
 
 @router.get(
@@ -211,7 +150,7 @@ async def read_favorite_changes(
             "headers": {
                 "Content-Disposition": {
                     "schema": {"type": "string"},
-                    "description": "RFC 6266: a file to be saved",
+                    "description": "RFC 6266: a file to save",
                 }
             }
         },
@@ -219,18 +158,18 @@ async def read_favorite_changes(
 )
 async def export_favorites(
     customer_id: OwnCustomer,
-    use_case: Annotated[ListFavorites, Depends(use(lambda all_: all_.list_favorites))],
+    queries: Annotated[Queries, Depends(use(lambda all_: all_.queries))],
 ) -> CsvResponse:
     """
-    Get all favorites as a file for spreadsheets (RFC 4180, UTF-8), newest first.
+    Get all favorites as a CSV file for spreadsheets (RFC 4180, UTF-8), newest first.
 
-    Text that a spreadsheet would take for a formula begins with an apostrophe.
+    Text that a spreadsheet would evaluate as a formula is preceded by an apostrophe.
     """
     query = FavoriteQuery(customer_id=customer_id, limit=PAGE)
-    # Read before the answer begins, so that what goes wrong can still be told.
-    first = await use_case(query)
+    # Read the first page before the response starts, so that a failure has its own response.
+    _, first = await queries.list_favorites(query)
     return CsvResponse(
-        stream_csv(first, query, use_case),
+        stream_csv(first, query, queries),
         headers={"Content-Disposition": 'attachment; filename="favorites.csv"'},
     )
 
@@ -246,14 +185,14 @@ async def import_favorites(
     lines: ImportedLines,
     use_case: Changer,
     dry_run: Annotated[
-        FlagIn, Query(description="Only tell what would become of each line.")
+        FlagIn, Query(description="Return the report without changing anything.")
     ] = False,
 ) -> ImportOut:
     """
     Add the products of a file to the favorites.
 
-    A line that cannot be read, or whose product cannot be added, spoils no other: see the report.
-    After a failure in between (503) send the file again: what was added is there already.
+    A line that is not valid, or whose product cannot be added, does not affect the others: see the
+    report. After a failure (503), send the file again: added products are reported as present.
     """
     results = await import_products(use_case, customer_id, lines, dry_run=dry_run)
     return ImportOut.of(lines, results, dry_run=dry_run)

@@ -2,17 +2,18 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 
 from fastapi.responses import StreamingResponse
 
 from app.domain.favorite import FavoriteItem, FavoriteQuery, FavoriteStatus
 from app.domain.page import Page
+from app.domain.queries import Queries
 from app.infra.http.schema import format_money, format_time
 
 PAGE = 500
-"""How many lines are read from storage at once."""
+"""The number of lines that one query reads."""
 
 HEADER = (
     "product_id",
@@ -24,25 +25,23 @@ HEADER = (
     "image",
     "price_when_favorited",
 )
-# The wide forms are the same to spreadsheets of East Asian languages.
-_BEGINS_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+# Some spreadsheets also accept the full-width forms.
+_FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 class CsvResponse(StreamingResponse):
-    """A file of lines, sent while it is made."""
+    """A CSV file, streamed."""
 
     media_type = "text/csv"
 
 
 async def stream_csv(
-    first: Page[FavoriteItem],
-    query: FavoriteQuery,
-    read: Callable[[FavoriteQuery], Awaitable[Page[FavoriteItem]]],
+    first: Page[FavoriteItem], query: FavoriteQuery, queries: Queries
 ) -> AsyncIterator[str]:
     """
-    Yield the header and then favorites page by page, the first of which has been read already.
+    Yield the header, and then the favorites page by page, beginning with the page `first`.
 
-    What was there all the time is there once, whatever is added or removed meanwhile.
+    A favorite that exists during the whole export appears once, even if others change meanwhile.
     """
     page = first
     yield _lines([HEADER])
@@ -50,7 +49,7 @@ async def stream_csv(
         yield _lines(_cells(item) for item in page.items)
         if page.next is None:
             return
-        page = await read(replace(query, after=page.next))
+        _, page = await queries.list_favorites(replace(query, after=page.next))
 
 
 def _cells(item: FavoriteItem) -> Sequence[str]:
@@ -61,17 +60,17 @@ def _cells(item: FavoriteItem) -> Sequence[str]:
         str(favorite.product_id),
         format_time(favorite.favorited_at),
         item.status.value,
-        "" if product is None else neutralized(product.title),
+        "" if product is None else neutralize(product.title),
         "" if product is None else format_money(product.price),
-        "" if product is None else neutralized(product.category),
-        "" if product is None else neutralized(product.image),
+        "" if product is None else neutralize(product.category),
+        "" if product is None else neutralize(product.image),
         "" if snapshot is None else format_money(snapshot.price),
     )
 
 
-def neutralized(text: str) -> str:
-    """Return text that no spreadsheet takes for a formula (CWE-1236)."""
-    return f"'{text}" if text.startswith(_BEGINS_FORMULA) else text
+def neutralize(text: str) -> str:
+    """Return the text, changed if a spreadsheet would evaluate it as a formula (CWE-1236)."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def _lines(rows: Iterable[Sequence[str]]) -> str:

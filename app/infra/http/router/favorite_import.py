@@ -1,4 +1,4 @@
-"""Taking in files of favorites, and the report of it."""
+"""The import of favorites, and its report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Self
@@ -12,7 +12,7 @@ from app.domain.product import ProductId
 from app.infra.http.router.favorite_lines import Line
 from app.infra.http.schema import Out
 
-_AT_ONCE = 50
+_PER_TRANSACTION = 50
 
 
 async def import_products(
@@ -23,26 +23,26 @@ async def import_products(
     dry_run: bool,
 ) -> Mapping[ProductId, BatchResult]:
     """
-    Add the products of the lines without a fault, and tell what became of each.
+    Add the products of the lines without a fault, and return the result for each.
 
-    Some at a time: nobody else who marks one of these products waits for a whole file. A rehearsal
-    keeps nobody waiting and is of one piece, so that it tells where the list is full.
+    One transaction adds only some of them, so that it does not hold its locks for the whole file.
+    A dry run locks nothing and covers the whole file, so that the limits apply to all lines.
 
     :raises CustomerNotFound: if there is no such customer
     """
     add = [line.product_id for line in lines if line.product_id and line.fault is None]
-    # Without any, too, the customer has to be there.
+    # At least one call, which checks that the customer exists.
     total = max(len(add), 1)
-    at_once = total if dry_run else _AT_ONCE
+    size = total if dry_run else _PER_TRANSACTION
     results: dict[ProductId, BatchResult] = {}
-    for begin in range(0, total, at_once):
-        part = add[begin : begin + at_once]
+    for start in range(0, total, size):
+        part = add[start : start + size]
         results |= await change(customer_id=customer_id, add=part, remove=(), dry_run=dry_run)
     return results
 
 
 class LineErrorOut(Out):
-    """Why a line was passed over."""
+    """The fault of a line."""
 
     code: Annotated[
         str,
@@ -52,11 +52,13 @@ class LineErrorOut(Out):
 
 
 class ImportItemOut(Out):
-    """What became of one line: a `result` or an `error`."""
+    """The `result` or the `error` of one line."""
 
     line: Annotated[
         int,
-        Field(description="Counted from 1, the header included; in JSON the place in the list."),
+        Field(
+            description="Counted from 1, including the header; in JSON the position in the list."
+        ),
     ]
     product_id: Annotated[int | None, Field(exclude_if=lambda value: value is None)] = None
     result: Annotated[BatchResult | None, Field(exclude_if=lambda value: value is None)] = None
@@ -64,7 +66,7 @@ class ImportItemOut(Out):
 
 
 class ImportSummaryOut(Out):
-    """How many lines there were, and what became of how many."""
+    """The number of lines, and of lines with each result."""
 
     lines: int
     added: int
@@ -110,28 +112,28 @@ class ImportOut(Out):
     )
 
     items: list[ImportItemOut]
-    dry_run: Annotated[bool, Field(description="Whether this only tells what would become.")]
+    dry_run: Annotated[bool, Field(description="Whether nothing was changed.")]
     summary: ImportSummaryOut
 
     @classmethod
     def of(
         cls, lines: Sequence[Line], results: Mapping[ProductId, BatchResult], *, dry_run: bool
     ) -> Self:
-        """Report on lines and what became of the products of those without a fault."""
+        """Create the report from the lines and the results of the products."""
         items = [_item(line, results) for line in lines]
-        reached = [item.result for item in items]
+        outcomes = [item.result for item in items]
         return cls(
             items=items,
             dry_run=dry_run,
             summary=ImportSummaryOut(
                 lines=len(items),
-                errors=reached.count(None),
-                added=reached.count(BatchResult.ADDED),
-                already_present=reached.count(BatchResult.ALREADY_PRESENT),
-                pending=reached.count(BatchResult.PENDING),
-                product_not_found=reached.count(BatchResult.PRODUCT_NOT_FOUND),
-                favorites_full=reached.count(BatchResult.FAVORITES_FULL),
-                too_many_pending=reached.count(BatchResult.TOO_MANY_PENDING),
+                errors=outcomes.count(None),
+                added=outcomes.count(BatchResult.ADDED),
+                already_present=outcomes.count(BatchResult.ALREADY_PRESENT),
+                pending=outcomes.count(BatchResult.PENDING),
+                product_not_found=outcomes.count(BatchResult.PRODUCT_NOT_FOUND),
+                favorites_full=outcomes.count(BatchResult.FAVORITES_FULL),
+                too_many_pending=outcomes.count(BatchResult.TOO_MANY_PENDING),
             ),
         )
 

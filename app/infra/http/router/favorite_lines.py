@@ -1,4 +1,4 @@
-"""Files of favorites, read line by line, so that a bad one spoils no other."""
+"""Parsing of imported files, line by line; a line that is not valid is skipped."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ _COLUMN = HEADER[0]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """What is wrong with a line; `code` is for programs."""
+    """The reason why a line is not valid; `code` is for programs."""
 
     code: str
     detail: str
@@ -35,9 +35,9 @@ class Fault:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """
-    A line of a file, or an entry of a list, counted from 1.
+    A line of a file or an entry of a list, counted from 1.
 
-    A line in quotes that spans several is named by the first. With a fault it is not acted on.
+    A record that spans several lines has the number of the first. One with a fault is skipped.
     """
 
     number: int
@@ -49,8 +49,8 @@ async def imported_lines(request: Request) -> Sequence[Line]:
     """
     Return the lines of a body.
 
-    :raises UnsupportedMediaType: if it is declared neither as CSV nor as JSON, in UTF-8
-    :raises MalformedBody: if it cannot be read as what it is declared as
+    :raises UnsupportedMediaType: if it is not declared as CSV or JSON in UTF-8
+    :raises MalformedBody: if it is not of the declared type
     :raises ValidationFailed: if it has no column of products, too many lines, or U+0000
     """
     match declared_media_type(request):
@@ -64,7 +64,7 @@ async def imported_lines(request: Request) -> Sequence[Line]:
             )
     if len(lines) > LINES_MAX:
         raise _refusal("too_long", f"At most {LINES_MAX} lines can be imported at once.")
-    return list(_named_once(lines))
+    return list(_mark_duplicates(lines))
 
 
 ImportedLines = Annotated[Sequence[Line], Depends(imported_lines)]
@@ -72,32 +72,33 @@ ImportedLines = Annotated[Sequence[Line], Depends(imported_lines)]
 
 def _csv_lines(body: bytes) -> Iterator[Line]:
     try:
-        # Spreadsheets put a byte order mark in front.
+        # Spreadsheets add a byte order mark.
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise MalformedBody("The body is not text in UTF-8.") from error
     if "\0" in text:
-        raise _refusal("string_nul", "Text may not hold U+0000.")
+        raise _refusal("string_nul", "Text must not contain U+0000.")
     records = _records(text)
     _, header = next(records, (1, []))
     names = [] if isinstance(header, Fault) else [name.strip() for name in header]
     if names.count(_COLUMN) != 1:
         raise _refusal(
-            "header", f"The first line has to name the columns, one of them `{_COLUMN}`."
+            "header",
+            f"The first line has to name the columns, with `{_COLUMN}` exactly once.",
         )
     at = names.index(_COLUMN)
     for number, record in records:
         if isinstance(record, Fault):
             yield Line(number=number, fault=record)
         elif len(record) != len(names):
-            fault = Fault(code="cells", detail="The line has not as many cells as the header.")
+            fault = Fault(code="cells", detail="The number of cells differs from the header.")
             yield Line(number=number, fault=fault)
         else:
             yield _line(number, record[at])
 
 
 def _records(text: str) -> Iterator[tuple[int, list[str] | Fault]]:
-    """Yield the records that are not empty with the numbers of the lines they begin in."""
+    """Yield the records that are not empty, with the number of the first line of each."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:
         number = reader.line_num + 1
@@ -106,7 +107,7 @@ def _records(text: str) -> Iterator[tuple[int, list[str] | Fault]]:
         except StopIteration:
             return
         except csv.Error:
-            yield number, Fault(code="quotes", detail="The quotes are not as in RFC 4180.")
+            yield number, Fault(code="quotes", detail="The quotes do not conform to RFC 4180.")
         else:
             if record:
                 yield number, record
@@ -115,10 +116,10 @@ def _records(text: str) -> Iterator[tuple[int, list[str] | Fault]]:
 def _json_lines(parsed: Any) -> Iterator[Line]:
     entries = parsed.get("product_ids") if isinstance(parsed, dict) else None
     if not isinstance(entries, list):
-        raise _refusal("list_type", "This has to be a list of product ids.", "product_ids")
+        raise _refusal("list_type", "This has to be an array of product ids.", "product_ids")
     for name in parsed:
         if name != "product_ids":
-            raise _refusal("extra_forbidden", "This operation knows no such member.", name)
+            raise _refusal("extra_forbidden", "This operation has no such member.", name)
     for number, entry in enumerate(entries, start=1):
         plain = isinstance(entry, int) and not isinstance(entry, bool)
         yield _line(number, str(entry) if plain else "")
@@ -131,7 +132,7 @@ def _line(number: int, text: str) -> Line:
         return Line(number=number, fault=Fault(code=error.type, detail=error.message()))
 
 
-def _named_once(lines: Sequence[Line]) -> Iterator[Line]:
+def _mark_duplicates(lines: Sequence[Line]) -> Iterator[Line]:
     first: dict[ProductId, int] = {}
     for line in lines:
         if line.product_id is None or line.product_id not in first:
@@ -139,7 +140,7 @@ def _named_once(lines: Sequence[Line]) -> Iterator[Line]:
                 first[line.product_id] = line.number
             yield line
         else:
-            detail = f"Line {first[line.product_id]} names this product already."
+            detail = f"Line {first[line.product_id]} already contains this product."
             fault = Fault(code="duplicate", detail=detail)
             yield Line(number=line.number, product_id=line.product_id, fault=fault)
 
@@ -157,8 +158,8 @@ IMPORT_BODY: dict[str, Any] = {
             "text/csv": {
                 "schema": {
                     "type": "string",
-                    "description": f"A header line with `{_COLUMN}`, among others; an export is "
-                    "taken as it is.",
+                    "description": f"A header line that contains `{_COLUMN}`, and one line for "
+                    "each product. An export is accepted unchanged.",
                 },
                 "example": f"{_COLUMN}\r\n" + "".join(f"{each}\r\n" for each in _EXAMPLE),
             },
@@ -181,4 +182,4 @@ IMPORT_BODY: dict[str, Any] = {
         },
     }
 }
-"""For `openapi_extra`: FastAPI knows no body of several types."""
+"""For `openapi_extra`: FastAPI does not document bodies with several media types."""

@@ -1,32 +1,18 @@
-"""How favorites appear in requests and answers."""
+"""Favorites in responses; `JsonWriter` writes them."""
 
-from collections.abc import Callable
-from typing import Annotated, Self, TypeAlias
+from typing import Annotated
 
-from fastapi import Depends, Request
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
-from app.domain.favorite import FavoriteItem, FavoriteStatus
-from app.domain.product import CachedProduct, Freshness
+from app.domain.favorite import BatchResult, ChangeKind, FavoriteStatus
+from app.infra.http.paging import PageOut
+from app.infra.http.router.customer_schema import CustomerOut
 from app.infra.http.router.product_schema import ProductOut, RatingOut
 from app.infra.http.schema import Money, Out, TimeOut
-from app.infra.http.use_cases import wired
-
-IsStale: TypeAlias = Callable[[CachedProduct], bool]
-
-
-async def staleness(request: Request) -> IsStale:
-    """Return what tells whether a newer copy of a product is due, at this moment."""
-    products = wired(request.scope).products
-    now = products.clock()
-    return lambda cached: cached.freshness(products.policy, now=now) is not Freshness.FRESH
-
-
-StaleCheck = Annotated[IsStale, Depends(staleness)]
 
 
 class SnapshotOut(Out):
-    """The product as it was when it was favorited."""
+    """The product at the time at which it was favorited."""
 
     title: str
     price: Money
@@ -42,8 +28,8 @@ class FavoriteOut(Out):
     status: Annotated[
         FavoriteStatus,
         Field(
-            description="`pending`: accepted while the catalog could not be asked; `removed`: the "
-            "catalog does not list the product (any more)."
+            description="`pending`: accepted while the catalog was unavailable, and not confirmed "
+            "yet; `removed`: the catalog does not list the product, or no longer does."
         ),
     ]
     reason: Annotated[
@@ -56,29 +42,63 @@ class FavoriteOut(Out):
     product: ProductOut | None
     when_favorited: SnapshotOut | None
     price_change: Annotated[
-        Money | None, Field(description="The price now minus the price when favorited.")
+        Money | None, Field(description="The current price minus the price when favorited.")
     ]
-
-    @classmethod
-    def of(cls, item: FavoriteItem, *, stale: IsStale) -> Self:
-        """Describe a favorite."""
-        favorite, cached = item.favorite, item.cached
-        snapshot = favorite.when_favorited
-        pending = item.status is FavoriteStatus.PENDING
-        return cls(
-            product_id=favorite.product_id,
-            favorited_at=favorite.favorited_at,
-            status=item.status,
-            reason=item.reason,
-            product=None
-            if cached is None or pending
-            else ProductOut.of(cached, stale=stale(cached)),
-            when_favorited=None if snapshot is None else SnapshotOut.model_validate(snapshot),
-            price_change=item.price_change,
-        )
 
 
 class ContainsOut(Out):
-    """Which products are favorites, by their ids."""
+    """Whether products are favorites, by their ids."""
 
     items: dict[str, bool]
+
+
+class ProfileOut(Out):
+    """A customer with the first page of their favorites."""
+
+    customer: CustomerOut
+    favorites: PageOut[FavoriteOut]
+
+
+class FavoriteChangeOut(Out):
+    """A change of one favorite."""
+
+    product_id: int
+    change: Annotated[
+        ChangeKind,
+        Field(
+            description="`changed`: its state changed. Clients can handle `added` and `changed` "
+            "alike: replace the local copy by `favorite`."
+        ),
+    ]
+    favorite: Annotated[
+        FavoriteOut | None, Field(description="Its current state; null if it was removed.")
+    ]
+
+
+class FavoriteChangesOut(Out):
+    """Changes of favorites, at most one for each, with the current state."""
+
+    items: list[FavoriteChangeOut]
+    cursor: Annotated[str, Field(description="The value of `since` for the next request.")]
+    more: Annotated[bool, Field(description="Whether there are more changes already.")]
+    next: Annotated[
+        str | None,
+        WithJsonSchema({"type": "string", "format": "uri-reference"}),
+        Field(
+            exclude_if=lambda value: value is None,
+            description="The address of more changes; absent if there are none yet.",
+        ),
+    ] = None
+
+
+class ChangedFavoriteOut(Out):
+    """The result for one product."""
+
+    product_id: int
+    result: BatchResult
+
+
+class ChangedFavoritesOut(Out):
+    """The result for each product in the order of the request: first `add`, then `remove`."""
+
+    items: list[ChangedFavoriteOut]

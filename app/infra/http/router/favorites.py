@@ -1,86 +1,52 @@
-"""Products that a customer marked."""
+"""The favorites of a customer."""
 
 from typing import Annotated, Any
 
-from fastapi import Depends, HTTPException, Query, Request, Response, status
-from pydantic import AfterValidator, WithJsonSchema
+from fastapi import Path, Query, Response, status
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app.application.favorites.contains_favorites import ContainsFavorites
-from app.application.favorites.favorite_product import Favorited, FavoriteProduct
-from app.application.favorites.list_favorites import ListFavorites
-from app.application.favorites.read_favorite import ReadFavorite
-from app.application.favorites.read_profile import ReadProfile
-from app.application.favorites.remove_favorite import RemoveFavorite
-from app.application.favorites.restore_favorite import RestoreFavorite
+from app.application.favorites.favorite_product import FavoriteAdded
+from app.domain.access import Scope
 from app.domain.favorite import FavoriteQuery, FavoriteSort, FavoriteStatus
-from app.domain.outcome import FavoriteNotFound, FavoritesFull, ProductNotFound, TooManyPending
+from app.domain.outcome import (
+    CustomerNotFound,
+    CustomerOnly,
+    FavoriteNotFound,
+    FavoritesFull,
+    InsufficientScope,
+    ProductNotFound,
+    TooManyPending,
+)
 from app.domain.product import ProductId
+from app.infra.http.access import CustomerAccess
+from app.infra.http.conditional import IfNoneMatch, ListTags, validator_fields
 from app.infra.http.openapi import TAGGED, problems
-from app.infra.http.paging import PageOut
+from app.infra.http.paging import LimitIn, Links, PageIn, PageOut
+from app.infra.http.route import Call, Reply, Router
 from app.infra.http.router.customer_schema import CustomerOut
-from app.infra.http.router.favorite_request import (
-    GUARDED,
-    FavoritesPagingIn,
-    FirstPageIn,
-    ListRevalidation,
-    OwnCustomer,
-    ProductPath,
-    ProfileRevalidation,
-    favorites_guard,
-)
-from app.infra.http.router.favorite_schema import ContainsOut, FavoriteOut, StaleCheck
-from app.infra.http.schema import PRODUCT_ID_SCHEMA, Out, Text, parse_product_id
-from app.infra.http.strict_json import StrictRouter
-from app.infra.http.use_cases import use
+from app.infra.http.router.favorite_schema import ContainsOut, FavoriteOut, ProfileOut
+from app.infra.http.schema import PRODUCT_ID_SCHEMA, ProductIdIn, Text, parse_product_id
 
-_CONTAINS_MAX = 100
+CONTAINS_MAX = 100
 
-_WORDS = {"batch", "changes", "contains", "import"}
+FAVORITES = CustomerAccess(read=Scope.FAVORITES_READ, write=Scope.FAVORITES_WRITE)
+GUARDED = (CustomerNotFound, InsufficientScope, CustomerOnly)
+"""The outcomes of the access."""
+
+router = Router(prefix="/customers/{id}", tags=["favorites"], access=FAVORITES)
+
+ProductPath = Annotated[ProductIdIn, Path(description="A product's id in the catalog.")]
 
 
-async def refuse_words(request: Request) -> None:
-    """
-    Refuse a method that a path of its own does not know, though it reads as `{product_id}`.
+class FavoritesIn(PageIn):
+    """The filters and the order of a list of favorites."""
 
-    :raises HTTPException: with 405, if the id is the last word of another path
-    """
-    if request.path_params.get("product_id") in _WORDS:
-        raise HTTPException(status.HTTP_405_METHOD_NOT_ALLOWED)
-
-
-router = StrictRouter(
-    prefix="/customers/{id}",
-    tags=["favorites"],
-    dependencies=[Depends(favorites_guard), Depends(refuse_words)],
-)
-
-
-async def favorite_query(
-    paging: FavoritesPagingIn,
-    customer_id: OwnCustomer,
-    category: Annotated[Text | None, Query(max_length=200)] = None,
+    category: Annotated[Text | None, Field(max_length=200)] = None
     q: Annotated[
-        Text | None, Query(max_length=200, description="Part of a title, case aside.")
-    ] = None,
-    sort: Annotated[FavoriteSort, Query()] = FavoriteSort.NEWEST,
-) -> FavoriteQuery:
-    """Return which favorites are asked for."""
-    return FavoriteQuery(
-        customer_id=customer_id,
-        category=category,
-        q=q,
-        sort=sort,
-        limit=paging.limit,
-        after=paging.after,
-    )
-
-
-class ProfileOut(Out):
-    """A customer with the first page of their favorites."""
-
-    customer: CustomerOut
-    favorites: PageOut[FavoriteOut]
+        Text | None, Field(max_length=200, description="A part of the title; case-insensitive.")
+    ] = None
+    sort: FavoriteSort = FavoriteSort.NEWEST
 
 
 @router.get(
@@ -89,192 +55,205 @@ class ProfileOut(Out):
     summary="List favorites",
     responses={**problems(*GUARDED), **TAGGED},
 )
-async def list_favorites(
-    query: Annotated[FavoriteQuery, Depends(favorite_query)],
-    paging: FavoritesPagingIn,
-    stale: StaleCheck,
-    use_case: Annotated[ListFavorites, Depends(use(lambda all_: all_.list_favorites))],
-    revalidation: ListRevalidation,
-) -> PageOut[FavoriteOut] | Response:
+async def list_favorites(call: Call, query: Annotated[FavoritesIn, Query()]) -> Reply:
     """
     Get a page of favorites with their products.
 
-    Products are the last known copies: the list works while the catalog does not.
+    Products are the last known copies, so the list is available while the catalog is not.
     """
+    links = favorites_links(call, path=call.scope["path"], query=call.query_pairs)
+    condition, tags = IfNoneMatch.of(call.scope), ListTags(call.scope, call.customer_id)
+    version, page = await call.use_cases.list_favorites(
+        FavoriteQuery(
+            customer_id=call.customer_id,
+            category=query.category,
+            q=query.q,
+            sort=query.sort,
+            limit=query.limit,
+            after=links.position(query.cursor),
+        ),
+        session=call.session_check,
+        held=tags.held(condition),
+    )
+    tag = tags.tag(version)
+    if page is None or (condition is not None and condition.met_by(tag)):
+        return Reply(status.HTTP_304_NOT_MODIFIED, validator_fields(tag))
+    body = call.json_writer.favorites(
+        page.items, now=call.use_cases.clock(), next_url=links.next_url(page.next)
+    )
+    return Reply(fields=validator_fields(tag), body=body)
 
-    async def page() -> PageOut[FavoriteOut]:
-        found = await use_case(query)
-        return PageOut(
-            items=[FavoriteOut.of(item, stale=stale) for item in found.items],
-            next=paging.next_url(found.next),
-        )
 
-    return await revalidation.answer(page)
+def favorites_links(call: Call, *, path: str, query: Any) -> Links:
+    """Return the links of a customer's list; cursors are the same for `me` and the UUID."""
+    return Links(
+        call.app.state.cursors,
+        path=path,
+        query=query,
+        name=lambda: f"/customers/{call.customer_id}/favorites",
+    )
+
+
+def tagged(call: Call, tag: str, body: str) -> Reply:
+    """Return the response with a tag; 304 if the client has it already."""
+    condition = IfNoneMatch.of(call.scope)
+    if condition is not None and condition.met_by(tag):
+        return Reply(status.HTTP_304_NOT_MODIFIED, validator_fields(tag))
+    return Reply(fields=validator_fields(tag), body=body)
 
 
 def parse_product_ids(text: str) -> tuple[ProductId, ...]:
     """
-    Read product ids that are separated by commas.
+    Parse product ids that are separated by commas.
 
-    :raises PydanticCustomError: if one is no product id, or there are more than 100
+    :raises PydanticCustomError: if one is not a product id, or there are more than 100
     """
-    parts = text.split(",", _CONTAINS_MAX)
-    if len(parts) > _CONTAINS_MAX:
-        raise PydanticCustomError("too_long", "Ask for at most 100 products at once.")
+    parts = text.split(",", CONTAINS_MAX)
+    if len(parts) > CONTAINS_MAX:
+        raise PydanticCustomError("too_long", "At most 100 product ids are allowed.")
     return tuple(parse_product_id(part) for part in parts)
 
 
-def _checked(text: str) -> str:
-    parse_product_ids(text)
-    return text
+class ContainsIn(BaseModel):
+    """The products to check."""
 
-
-_LIST_OF_IDS = {
-    "type": "array",
-    "items": PRODUCT_ID_SCHEMA,
-    "minItems": 1,
-    "maxItems": _CONTAINS_MAX,
-    "examples": [[1, 2, 3]],
-}
-
-
-async def asked_products(
     product_ids: Annotated[
         str,
-        AfterValidator(_checked),
-        WithJsonSchema(_LIST_OF_IDS),
-        Query(description="At most 100 ids, separated by commas."),
-    ],
-) -> tuple[ProductId, ...]:
-    """Return the products that are asked about; FastAPI itself knows no such list."""
-    return parse_product_ids(product_ids)
+        AfterValidator(lambda text: parse_product_ids(text) and text),
+        WithJsonSchema(
+            {
+                "type": "array",
+                "items": PRODUCT_ID_SCHEMA,
+                "minItems": 1,
+                "maxItems": CONTAINS_MAX,
+                "examples": [[1, 2, 3]],
+            }
+        ),
+        Field(description="At most 100 ids, separated by commas."),
+    ]
 
 
 @router.get(
     "/favorites/contains",
     response_model=ContainsOut,
-    summary="Tell which products are favorites",
+    summary="Check which products are favorites",
     responses={**problems(*GUARDED), **TAGGED},
 )
-async def contains_favorites(
-    customer_id: OwnCustomer,
-    product_ids: Annotated[tuple[ProductId, ...], Depends(asked_products)],
-    use_case: Annotated[ContainsFavorites, Depends(use(lambda all_: all_.contains_favorites))],
-    revalidation: ListRevalidation,
-) -> ContainsOut | Response:
-    """Ask for the hearts of a page of products at once."""
-
-    async def hearts() -> ContainsOut:
-        _, found = await use_case(customer_id=customer_id, product_ids=product_ids)
-        return ContainsOut(items={str(each): each in found for each in product_ids})
-
-    return await revalidation.answer(hearts, may_be_due=False)
+async def contains_favorites(call: Call, query: Annotated[ContainsIn, Query()]) -> Reply:
+    """Check up to 100 products in one request, such as the products on one screen."""
+    product_ids = parse_product_ids(query.product_ids)
+    version, found = await call.use_cases.queries.contains(
+        call.customer_id, product_ids, session=call.session_check
+    )
+    items = ",".join(
+        [
+            f'"{each}":true' if each in found else f'"{each}":false'
+            for each in dict.fromkeys(product_ids)
+        ]
+    )
+    tag = ListTags(call.scope, call.customer_id).tag(version)
+    return tagged(call, tag, f'{{"items":{{{items}}}}}')
 
 
 @router.get(
-    "/favorites/{product_id}",
+    "/favorites/{product_id:product}",
     response_model=FavoriteOut,
     summary="Read a favorite",
     responses={**problems(*GUARDED, FavoriteNotFound), **TAGGED},
 )
-async def read_favorite(
-    customer_id: OwnCustomer,
-    product_id: ProductPath,
-    stale: StaleCheck,
-    use_case: Annotated[ReadFavorite, Depends(use(lambda all_: all_.read_favorite))],
-    revalidation: ListRevalidation,
-) -> FavoriteOut | Response:
-    """Look at one favorite with the last known copy of its product."""
-
-    async def favorite() -> FavoriteOut:
-        item = await use_case(customer_id=customer_id, product_id=product_id)
-        return FavoriteOut.of(item, stale=stale)
-
-    return await revalidation.answer(favorite, may_be_absent=True)
+async def read_favorite(call: Call, product_id: ProductPath) -> Reply:
+    """Get one favorite with the last known copy of its product."""
+    version, item = await call.use_cases.read_favorite(
+        customer_id=call.customer_id, product_id=product_id, session=call.session_check
+    )
+    tag = ListTags(call.scope, call.customer_id).tag(version)
+    return tagged(call, tag, call.json_writer.favorite(item, now=call.use_cases.clock()))
 
 
 _FAVORITED: dict[int | str, dict[str, Any]] = {
     **problems(*GUARDED, ProductNotFound, TooManyPending, FavoritesFull),
-    200: {"model": FavoriteOut, "description": "It was a favorite already"},
-    201: {"model": FavoriteOut, "description": "It is a favorite now"},
-    202: {"model": FavoriteOut, "description": "It is a favorite until the catalog says no"},
+    200: {"model": FavoriteOut, "description": "The product was a favorite already"},
+    201: {"model": FavoriteOut, "description": "The product was added"},
+    202: {
+        "model": FavoriteOut,
+        "description": "The product was added, and waits for confirmation by the catalog",
+    },
 }
 
 
 @router.put(
-    "/favorites/{product_id}",
+    "/favorites/{product_id:product}",
     operation_id="favorite_product",
+    response_model=FavoriteOut,
     status_code=status.HTTP_201_CREATED,
-    summary="Mark a product as a favorite",
+    summary="Add a favorite",
     responses=_FAVORITED,
 )
 @router.post(
-    "/favorites/{product_id}",
+    "/favorites/{product_id:product}",
     operation_id="favorite_product_by_post",
+    response_model=FavoriteOut,
     status_code=status.HTTP_201_CREATED,
-    summary="Mark a product as a favorite",
+    summary="Add a favorite",
     responses=_FAVORITED,
 )
-async def favorite_product(
-    customer_id: OwnCustomer,
-    product_id: ProductPath,
-    response: Response,
-    stale: StaleCheck,
-    use_case: Annotated[FavoriteProduct, Depends(use(lambda all_: all_.favorite_product))],
-) -> FavoriteOut:
+async def favorite_product(call: Call, product_id: ProductPath) -> Reply:
     """
-    Add a product to the favorites; a second time changes nothing and answers 200.
+    Add a product to the favorites. Repeating the request changes nothing, with status 200.
 
-    While the catalog cannot be asked about a product that is not known yet, the favorite is
-    accepted with 202 and confirmed later.
+    If the product is not known yet and the catalog is unavailable, the favorite is accepted with
+    202 and confirmed later.
     """
-    favorited = await use_case(customer_id=customer_id, product_id=product_id)
-    response.status_code = favorited_status(favorited)
-    response.headers["Location"] = f"/customers/{customer_id}/favorites/{product_id}"
-    return FavoriteOut.of(favorited.item, stale=stale)
+    added = await call.use_cases.favorite_product(
+        customer_id=call.customer_id, product_id=product_id, session=call.session_check
+    )
+    location = f"/customers/{call.customer_id}/favorites/{product_id}"
+    return Reply(
+        _status_of(added),
+        [(b"location", location.encode())],
+        call.json_writer.favorite(added.item, now=call.use_cases.clock()),
+    )
 
 
-def favorited_status(favorited: Favorited) -> int:
-    """Return the status that tells what became of a favorite."""
-    if favorited.item.status is FavoriteStatus.PENDING:
+def _status_of(added: FavoriteAdded) -> int:
+    if added.item.status is FavoriteStatus.PENDING:
         return status.HTTP_202_ACCEPTED
-    return status.HTTP_201_CREATED if favorited.created else status.HTTP_200_OK
+    return status.HTTP_201_CREATED if added.created else status.HTTP_200_OK
 
 
 @router.delete(
-    "/favorites/{product_id}",
+    "/favorites/{product_id:product}",
+    response_model=None,
     status_code=status.HTTP_204_NO_CONTENT,
     response_class=Response,
     summary="Remove a favorite",
     responses=problems(*GUARDED),
 )
-async def remove_favorite(
-    customer_id: OwnCustomer,
-    product_id: ProductPath,
-    use_case: Annotated[RemoveFavorite, Depends(use(lambda all_: all_.remove_favorite))],
-) -> None:
-    """Take a product off the favorites; one that is not there is gone already."""
-    await use_case(customer_id=customer_id, product_id=product_id)
+async def remove_favorite(call: Call, product_id: ProductPath) -> Reply:
+    """Remove a product from the favorites. Removing one that is not a favorite is no error."""
+    await call.use_cases.remove_favorite(
+        customer_id=call.customer_id, product_id=product_id, session=call.session_check
+    )
+    return Reply(status.HTTP_204_NO_CONTENT)
 
 
 @router.post(
-    "/favorites/{product_id}/restore",
-    summary="Restore a favorite that was removed",
+    "/favorites/{product_id:product}/restore",
+    response_model=FavoriteOut,
+    summary="Restore a removed favorite",
     responses=problems(*GUARDED, FavoriteNotFound, FavoritesFull),
 )
-async def restore_favorite(
-    customer_id: OwnCustomer,
-    product_id: ProductPath,
-    stale: StaleCheck,
-    use_case: Annotated[RestoreFavorite, Depends(use(lambda all_: all_.restore_favorite))],
-) -> FavoriteOut:
+async def restore_favorite(call: Call, product_id: ProductPath) -> Reply:
     """
-    Undo a removal within ten minutes: the favorite is back in its place, with its original time.
+    Undo a removal within ten minutes. The favorite has its original time and position.
 
-    One that is there stays as it is.
+    A favorite that was not removed stays unchanged.
     """
-    item = await use_case(customer_id=customer_id, product_id=product_id)
-    return FavoriteOut.of(item, stale=stale)
+    await call.check_session()
+    item = await call.use_cases.restore_favorite(
+        customer_id=call.customer_id, product_id=product_id
+    )
+    return Reply(body=call.json_writer.favorite(item, now=call.use_cases.clock()))
 
 
 @router.get(
@@ -283,23 +262,19 @@ async def restore_favorite(
     summary="Read a customer with their favorites",
     responses={**problems(*GUARDED), **TAGGED},
 )
-async def read_profile(
-    customer_id: OwnCustomer,
-    paging: FirstPageIn,
-    stale: StaleCheck,
-    use_case: Annotated[ReadProfile, Depends(use(lambda all_: all_.read_profile))],
-    revalidation: ProfileRevalidation,
-) -> ProfileOut | Response:
-    """Get what a front end's first screen shows; `next` leads on in the list of favorites."""
-
-    async def profile() -> ProfileOut:
-        found = await use_case(FavoriteQuery(customer_id=customer_id, limit=paging.limit))
-        return ProfileOut(
-            customer=CustomerOut.model_validate(found.customer),
-            favorites=PageOut(
-                items=[FavoriteOut.of(item, stale=stale) for item in found.favorites.items],
-                next=paging.next_url(found.favorites.next),
-            ),
-        )
-
-    return await revalidation.answer(profile)
+async def read_profile(call: Call, query: Annotated[LimitIn, Query()]) -> Reply:
+    """Get a customer and the newest favorites; `next` is the next page of the favorites."""
+    customer, version, page = await call.use_cases.read_profile(
+        customer_id=call.customer_id, limit=query.limit, session=call.session_check
+    )
+    tag = ListTags(call.scope, call.customer_id).tag(version, customer.version)
+    links = favorites_links(
+        call,
+        path=f"{call.scope['path'].rpartition('/')[0]}/favorites",
+        query=[("limit", str(query.limit))],
+    )
+    favorites = call.json_writer.favorites(
+        page.items, now=call.use_cases.clock(), next_url=links.next_url(page.next)
+    )
+    written = CustomerOut.model_validate(customer).model_dump_json()
+    return tagged(call, tag, f'{{"customer":{written},"favorites":{favorites}}}')

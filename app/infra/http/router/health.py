@@ -1,4 +1,4 @@
-"""For load balancers and orchestrators."""
+"""Probes for load balancers and orchestrators."""
 
 from datetime import timedelta
 from typing import Literal
@@ -7,34 +7,34 @@ from fastapi import Request
 
 from app.domain.outcome import StorageUnavailable
 from app.infra.http.openapi import PUBLIC
+from app.infra.http.route import Router
 from app.infra.http.schema import Out
-from app.infra.http.strict_json import StrictRouter
 
-_ELSEWHERE = timedelta(seconds=1)
+_RETRY_AFTER = timedelta(seconds=1)
 
-router = StrictRouter(prefix="/health", tags=["health"])
+router = Router(prefix="/health", tags=["health"])
 
 
 class HealthOut(Out):
-    """How things stand."""
+    """The state of the process."""
 
     status: Literal["ok"] = "ok"
 
 
-@router.get("/live", summary="Tell whether the process answers", openapi_extra=PUBLIC)
+@router.get("/live", summary="Check that the process responds", openapi_extra=PUBLIC)
 async def live() -> HealthOut:
-    """Answer without touching anything: if this fails, the process has to be restarted."""
+    """Respond without using any dependency. If this fails, restart the process."""
     return HealthOut()
 
 
-@router.get("/ready", summary="Tell whether requests can be served", openapi_extra=PUBLIC)
+@router.get("/ready", summary="Check that requests can be handled", openapi_extra=PUBLIC)
 async def ready(request: Request) -> HealthOut:
     """
-    Answer 200 if the database can be reached, its schema is current and no shutdown has begun.
+    Respond 200 if the database is available, its schema is current and no shutdown has begun.
 
-    Otherwise 503: send requests elsewhere for now.
+    Otherwise respond 503: send requests to another process for now.
     """
     if getattr(request.state, "draining", False):
-        raise StorageUnavailable("Stopping", retry_after=_ELSEWHERE)
+        raise StorageUnavailable("Stopping", retry_after=_RETRY_AFTER)
     await request.app.state.options.ready()
     return HealthOut()

@@ -1,22 +1,21 @@
-"""How products appear in answers."""
+"""Products in responses; `JsonWriter` writes them."""
 
-from typing import Annotated, Self
+from typing import Annotated
 
 from pydantic import Field
 
-from app.domain.product import CachedProduct, PopularProduct
 from app.infra.http.schema import Money, Out, Rate, TimeOut
 
 
 class RatingOut(Out):
-    """What buyers think."""
+    """The votes of buyers."""
 
     rate: Annotated[Rate, Field(description="The mean of all votes, 0 to 5.")]
     count: int
 
 
 class ProductOut(Out):
-    """A product as the catalog described it when it was last asked."""
+    """A product as of the last fetch from the catalog."""
 
     id: int
     title: str
@@ -25,36 +24,18 @@ class ProductOut(Out):
     category: str
     image: str
     rating: RatingOut | None
-    fetched_at: Annotated[TimeOut, Field(description="When the catalog was asked for this copy.")]
-    stale: Annotated[bool, Field(description="Whether a newer copy is due.")]
-
-    @classmethod
-    def of(cls, cached: CachedProduct, *, stale: bool) -> Self:
-        """Describe the copy of a product."""
-        product = cached.product
-        return cls(
-            id=product.id,
-            title=product.title,
-            price=product.price,
-            description=product.description,
-            category=product.category,
-            image=product.image,
-            rating=None if product.rating is None else RatingOut.model_validate(product.rating),
-            fetched_at=cached.fetched_at,
-            stale=stale,
-        )
+    fetched_at: Annotated[
+        TimeOut, Field(description="When this copy was requested from the catalog.")
+    ]
+    stale: Annotated[
+        bool, Field(description="Whether the copy is older than the cache considers fresh.")
+    ]
 
 
 class PopularProductOut(ProductOut):
     """A product that many customers favor."""
 
     favorites: Annotated[int, Field(description="How many customers favor it.")]
-
-    @classmethod
-    def of_popular(cls, popular: PopularProduct, *, stale: bool) -> Self:
-        """Describe a product with its count."""
-        product = ProductOut.of(popular.cached, stale=stale)
-        return cls.model_validate({**dict(product), "favorites": popular.favorites})
 
 
 class PopularProductsOut(Out):
@@ -64,13 +45,13 @@ class PopularProductsOut(Out):
 
 
 class PriceOut(Out):
-    """A price and since when it has been seen."""
+    """A price and the time at which it was first seen."""
 
     price: Money
     seen_at: TimeOut
 
 
 class PriceHistoryOut(Out):
-    """The prices a product has had, oldest first."""
+    """The prices of a product, oldest first."""
 
     items: list[PriceOut]

@@ -1,39 +1,33 @@
-"""The catalog, read through the cache."""
+"""The product catalog, read through the cache."""
 
 import math
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Query, Request, Response
+from fastapi import Depends, Path, Query
+from pydantic import Field
 
-from app.application.catalog.list_popular import ListPopular
-from app.application.catalog.product_reader import ProductReader
 from app.application.catalog.read_price_history import ReadPriceHistory
 from app.domain.outcome import CatalogUnavailable, ProductNotFound
-from app.domain.page import DEFAULT_LIMIT
 from app.domain.product import ProductQuery, ProductSort, ServedFrom
 from app.infra.http.openapi import PUBLIC, problems
-from app.infra.http.paging import Limit, PageOut, PagingIn
-from app.infra.http.router.favorite_schema import StaleCheck
+from app.infra.http.paging import LimitIn, Links, PageIn, PageOut
+from app.infra.http.route import Call, Fields, Reply, Router, use
 from app.infra.http.router.product_schema import (
-    PopularProductOut,
     PopularProductsOut,
     PriceHistoryOut,
     PriceOut,
     ProductOut,
 )
 from app.infra.http.schema import ProductIdIn, Text
-from app.infra.http.strict_json import StrictRouter
-from app.infra.http.use_cases import use
 
-router = StrictRouter(prefix="/products", tags=["products"])
+router = Router(prefix="/products", tags=["products"])
 
 ProductPath = Annotated[ProductIdIn, Path(description="A product's id in the catalog.")]
-Reader = Annotated[ProductReader, Depends(use(lambda all_: all_.products))]
 
-_POPULAR_MAX_AGE_S = 60
+_POPULAR_FIELDS = [(b"cache-control", b"public, max-age=60")]
 
-# RFC 9211, section 2: `hit` if nobody had to be asked, `fwd` with the reason otherwise.
+# RFC 9211, section 2: `hit` if no fetch was needed, `fwd` with the reason otherwise.
 _CACHE_STATUS = {
     ServedFrom.HIT: "hit",
     ServedFrom.STALE_WHILE_REVALIDATE: "hit; detail=stale-while-revalidate",
@@ -52,79 +46,80 @@ _HEADERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-async def product_query(
-    paging: PagingIn,
-    category: Annotated[Text | None, Query(max_length=200)] = None,
+class ProductsIn(PageIn):
+    """The filters and the order of a list of products."""
+
+    category: Annotated[Text | None, Field(max_length=200)] = None
     q: Annotated[
-        Text | None, Query(max_length=200, description="Part of a title, case aside.")
-    ] = None,
-    sort: Annotated[ProductSort, Query()] = ProductSort.ID,
-) -> ProductQuery:
-    """Return which products are asked for."""
-    return ProductQuery(category=category, q=q, sort=sort, limit=paging.limit, after=paging.after)
+        Text | None, Field(max_length=200, description="A part of the title; case-insensitive.")
+    ] = None
+    sort: ProductSort = ProductSort.ID
 
 
 @router.get(
     "",
+    response_model=PageOut[ProductOut],
     summary="List products",
     responses={**problems(CatalogUnavailable), **_HEADERS},
     openapi_extra=PUBLIC,
 )
-async def list_products(
-    request: Request,
-    response: Response,
-    query: Annotated[ProductQuery, Depends(product_query)],
-    paging: PagingIn,
-    stale: StaleCheck,
-    products: Reader,
-) -> PageOut[ProductOut]:
-    """Look through the catalog."""
-    reading = await products.list_page(query)
-    _describe(request, response, reading.served_from, reading.age, collapsed=reading.collapsed)
-    return PageOut(
-        items=[ProductOut.of(each, stale=stale(each)) for each in reading.page.items],
-        next=paging.next_url(reading.page.next),
+async def list_products(call: Call, query: Annotated[ProductsIn, Query()]) -> Reply:
+    """List the products of the catalog."""
+    links = Links(call.app.state.cursors, path=call.scope["path"], query=call.query_pairs)
+    reading = await call.use_cases.catalog.list_page(
+        ProductQuery(
+            category=query.category,
+            q=query.q,
+            sort=query.sort,
+            limit=query.limit,
+            after=links.position(query.cursor),
+        )
     )
-
-
-@router.get("/popular", summary="List the most favored products", openapi_extra=PUBLIC)
-async def list_popular(
-    response: Response,
-    stale: StaleCheck,
-    use_case: Annotated[ListPopular, Depends(use(lambda all_: all_.list_popular))],
-    limit: Limit = DEFAULT_LIMIT,
-) -> PopularProductsOut:
-    """
-    See which products most customers favor, with how many do.
-
-    Products that only few favor are left out.
-    """
-    popular = await use_case(limit=limit)
-    response.headers["Cache-Control"] = f"public, max-age={_POPULAR_MAX_AGE_S}"
-    return PopularProductsOut(
-        items=[PopularProductOut.of_popular(each, stale=stale(each.cached)) for each in popular]
+    body = call.json_writer.products(
+        reading.page.items,
+        now=call.use_cases.clock(),
+        next_url=links.next_url(reading.page.next),
     )
+    fields = _cache_fields(call, reading.served_from, reading.age, collapsed=reading.collapsed)
+    return Reply(fields=fields, body=body)
+
+
+@router.get(
+    "/popular",
+    response_model=PopularProductsOut,
+    summary="List the most popular products",
+    openapi_extra=PUBLIC,
+)
+async def list_popular(call: Call, query: Annotated[LimitIn, Query()]) -> Reply:
+    """
+    List the products that most customers favor, with the number of customers.
+
+    Products that only a few customers favor are left out.
+    """
+    popular = await call.use_cases.list_popular(limit=query.limit)
+    body = call.json_writer.popular(popular, now=call.use_cases.clock())
+    return Reply(fields=_POPULAR_FIELDS, body=body)
 
 
 @router.get(
     "/{product_id}",
+    response_model=ProductOut,
     summary="Read a product",
     responses={**problems(ProductNotFound, CatalogUnavailable), **_HEADERS},
     openapi_extra=PUBLIC,
 )
-async def read_product(
-    request: Request, response: Response, product_id: ProductPath, products: Reader
-) -> ProductOut:
-    """Look at one product; a copy that is due for another is served at once."""
-    reading = await products.read(product_id)
-    age = reading.cached.age(products.clock())
-    _describe(request, response, reading.served_from, age, collapsed=reading.collapsed)
-    return ProductOut.of(reading.cached, stale=reading.stale)
+async def read_product(call: Call, product_id: ProductPath) -> Reply:
+    """Get one product. A stale copy is returned at once, and refreshed afterwards."""
+    reading = await call.use_cases.products.read(product_id)
+    age = reading.cached.age(call.use_cases.clock())
+    fields = _cache_fields(call, reading.served_from, age, collapsed=reading.collapsed)
+    body = call.json_writer.product(reading.cached, stale=reading.stale)
+    return Reply(fields=fields, body=body)
 
 
 @router.get(
     "/{product_id}/price-history",
-    summary="Read which prices a product has had",
+    summary="Read the price history of a product",
     responses=problems(ProductNotFound),
     openapi_extra=PUBLIC,
 )
@@ -132,36 +127,27 @@ async def read_price_history(
     product_id: ProductPath,
     use_case: Annotated[ReadPriceHistory, Depends(use(lambda all_: all_.read_price_history))],
 ) -> PriceHistoryOut:
-    """See the prices that were seen, oldest first; the catalog itself is not asked."""
+    """Get the prices that this service has seen, oldest first. The catalog is not called."""
     prices = await use_case(product_id=product_id)
     return PriceHistoryOut(items=[PriceOut.model_validate(each) for each in prices])
 
 
-def product_headers(
-    max_age: timedelta, served_from: ServedFrom, age: timedelta | None, *, collapsed: bool
-) -> dict[str, str]:
+def _cache_fields(
+    call: Call, served_from: ServedFrom, age: timedelta | None, *, collapsed: bool
+) -> Fields:
     """
-    Return what tells caches, and those who look, about an answer from the catalog.
+    Return the header fields about the cache (RFC 9111 and RFC 9211).
 
-    Shared caches may keep what is the same for everybody for as long as we believe it.
+    The response is the same for all clients. Shared caches may store it for as long as a copy of
+    the product is fresh.
     """
     shared = "; collapsed" if collapsed else ""
-    headers = {
-        "Cache-Status": f"favorites; {_CACHE_STATUS[served_from]}{shared}",
-        "Cache-Control": f"public, max-age={math.floor(max_age.total_seconds())}",
-    }
+    status = f"favorites; {_CACHE_STATUS[served_from]}{shared}"
+    max_age = math.floor(call.use_cases.cache_policy.soft_ttl.total_seconds())
+    fields = [
+        (b"cache-status", status.encode()),
+        (b"cache-control", b"public, max-age=%d" % max_age),
+    ]
     if age is not None:
-        headers["Age"] = str(math.floor(age.total_seconds()))
-    return headers
-
-
-def _describe(
-    request: Request,
-    response: Response,
-    served_from: ServedFrom,
-    age: timedelta | None,
-    *,
-    collapsed: bool,
-) -> None:
-    max_age = request.app.state.options.product_max_age
-    response.headers.update(product_headers(max_age, served_from, age, collapsed=collapsed))
+        fields.append((b"age", b"%d" % math.floor(age.total_seconds())))
+    return fields

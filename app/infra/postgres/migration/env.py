@@ -1,7 +1,7 @@
 """
-How Alembic reaches the database.
+The connection of Alembic to the database.
 
-`app.infra.postgres.migrate` hands a connection over. On the command line (`alembic revision
+`app.infra.postgres.migrate` passes a connection. On the command line (`alembic revision
 --autogenerate`, `alembic check`) the URL is `-x url=…` or the environment's DATABASE_URL.
 """
 
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from app.infra.postgres.migrate import METADATA, connected, is_ours
 
-# Any number that nothing else in this database takes a lock by.
+# A number that nothing else in this database uses for an advisory lock.
 _ADVISORY_LOCK = 7_046_029_254_386_353_131
 
 
@@ -27,15 +27,15 @@ def _migrate(connection: Connection) -> None:
         compare_server_default=True,
     )
     with context.begin_transaction():
-        # All of it belongs to the transaction, so that it holds behind a transaction pooler as
-        # well; that has sessions without our patience.
+        # Settings of the transaction, which also work through a transaction pooler: its sessions
+        # have a short timeout of their own.
         connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '60s'"))
-        # One after the other, when several are started at once: the lock is waited for as long
-        # as is said for locks, however long a statement may take.
+        # Migrations that are started at the same time run one after the other. The wait for this
+        # lock is bounded by the timeout of locks, not by the one of statements.
         connection.execute(text("SET LOCAL lock_timeout = '60s'"))
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
-        # Whoever waits for a table makes everybody else wait behind it.
+        # A migration that waits for a table blocks all later transactions on that table.
         connection.execute(text("SET LOCAL lock_timeout = '4s'"))
         connection.execute(
             text("SELECT set_config('statement_timeout', :timeout, true)"),

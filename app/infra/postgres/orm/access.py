@@ -3,7 +3,7 @@ from datetime import datetime
 from sqlalchemy import ARRAY, CheckConstraint, LargeBinary, Text
 from sqlmodel import Field
 
-from app.domain.access import ApiKey, ApiKeyId, Scope
+from app.domain.access import ApiKey
 from app.infra.postgres.orm.row import Row, UtcDateTime
 
 
@@ -31,16 +31,4 @@ class ApiKeyRow(Row, table=True):
             expires_at=key.expires_at,
             revoked_at=key.revoked_at,
             last_used_at=key.last_used_at,
-        )
-
-    def to_entity(self) -> ApiKey:
-        return ApiKey(
-            id=ApiKeyId(self.id),
-            name=self.name,
-            secret_hash=self.secret_hash,
-            scopes=frozenset(Scope(scope) for scope in self.scopes),
-            created_at=self.created_at,
-            expires_at=self.expires_at,
-            revoked_at=self.revoked_at,
-            last_used_at=self.last_used_at,
         )

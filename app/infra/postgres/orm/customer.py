@@ -4,7 +4,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, Index, Text, UniqueConstraint
 from sqlmodel import Field
 
-from app.domain.customer import Customer, CustomerId, Email, PasswordHash, Role, fold
+from app.domain.customer import Customer, fold
 from app.infra.postgres.orm.row import FoldedText, Row, UtcDateTime
 
 
@@ -42,16 +42,4 @@ class CustomerRow(Row, table=True):
             created_at=customer.created_at,
             updated_at=customer.updated_at,
             version=customer.version,
-        )
-
-    def to_entity(self) -> Customer:
-        return Customer(
-            id=CustomerId(self.id),
-            name=self.name,
-            email=Email(self.email),
-            password_hash=None if self.password_hash is None else PasswordHash(self.password_hash),
-            role=Role(self.role),
-            created_at=self.created_at,
-            updated_at=self.updated_at,
-            version=self.version,
         )

@@ -6,13 +6,10 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, Index, Numeric, Text, text
 from sqlmodel import Field
 
-from app.domain.customer import CustomerId
-from app.domain.favorite import Favorite, Snapshot
-from app.domain.product import ProductId, Rating
 from app.infra.postgres.orm.row import Row, UtcDateTime
 
 PENDING = text("snapshot_title IS NULL AND rejected_at IS NULL")
-"""Says that a favorite waits for the catalog."""
+"""The condition of partial indexes that the SQL function `favorite_is_pending` expands to."""
 
 _FROM_ZERO: dict[str, Any] = {"server_default": text("0")}
 
@@ -21,7 +18,7 @@ class FavoriteRow(Row, table=True):
     """
     A favorite; `added_in` and `changed_in` are versions of the list (`ListRow`).
 
-    They are 0 of what was favorited before there were versions.
+    They are 0 for favorites that are older than versions.
     """
 
     __tablename__ = "favorites"
@@ -37,13 +34,13 @@ class FavoriteRow(Row, table=True):
             name="snapshot_rating",
         ),
         CheckConstraint("snapshot_title IS NULL OR rejected_at IS NULL", name="rejected"),
-        # Newest and oldest first; by price or title the list is sorted after the join.
+        # For the orders by time; by price or title the list is sorted after the join.
         Index(None, "customer_id", "favorited_at", "product_id"),
         Index(None, "customer_id", "changed_in", "product_id"),
         Index(None, "product_id"),
         Index("ix_favorites_pending_product_id", "product_id", postgresql_where=PENDING),
         Index("ix_favorites_pending_customer_id", "customer_id", postgresql_where=PENDING),
-        # "Contains" reads the index alone as long as vacuum keeps the visibility map fresh.
+        # Frequent vacuums keep the visibility map current, so that `contains` reads indexes only.
         {
             "postgresql_with": {
                 "autovacuum_vacuum_scale_factor": 0.05,
@@ -64,49 +61,12 @@ class FavoriteRow(Row, table=True):
     added_in: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_FROM_ZERO)
     changed_in: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_FROM_ZERO)
 
-    @classmethod
-    def from_entity(cls, favorite: Favorite) -> "FavoriteRow":
-        snapshot = favorite.when_favorited
-        rating = snapshot.rating if snapshot else None
-        return cls(
-            customer_id=favorite.customer_id,
-            product_id=favorite.product_id,
-            favorited_at=favorite.favorited_at,
-            snapshot_title=snapshot.title if snapshot else None,
-            snapshot_price=snapshot.price if snapshot else None,
-            snapshot_image=snapshot.image if snapshot else None,
-            snapshot_rate=rating.rate if rating else None,
-            snapshot_rating_count=rating.count if rating else None,
-            rejected_at=favorite.rejected_at,
-        )
-
-    def to_entity(self) -> Favorite:
-        return Favorite(
-            customer_id=CustomerId(self.customer_id),
-            product_id=ProductId(self.product_id),
-            favorited_at=self.favorited_at,
-            when_favorited=self._snapshot(),
-            rejected_at=self.rejected_at,
-        )
-
-    def _snapshot(self) -> Snapshot | None:
-        title, price, image = self.snapshot_title, self.snapshot_price, self.snapshot_image
-        if title is None or price is None or image is None:
-            return None
-        rate, count = self.snapshot_rate, self.snapshot_rating_count
-        return Snapshot(
-            title=title,
-            price=price,
-            image=image,
-            rating=None if rate is None or count is None else Rating(rate=rate, count=count),
-        )
-
 
 class TombstoneRow(Row, table=True):
     """
-    That a favorite was removed; what it was is null once it cannot be restored any more.
+    A removed favorite; its content is null once it cannot be restored any more.
 
-    `changed_in` is the version of the list that has it no more.
+    `changed_in` is the first version of the list without it.
     """
 
     __tablename__ = "favorite_tombstones"
@@ -135,11 +95,11 @@ class TombstoneRow(Row, table=True):
 
 class ListRow(Row, table=True):
     """
-    A customer's list as a whole; whoever changes the list holds this row.
+    A customer's list as a whole; a change of the list locks this row.
 
     `version` counts the changes, `size` the favorites. Removals up to version `forgotten_to` may
-    be forgotten. States of products up to the catalog's version `catalog_seen` are entered into
-    the list's history.
+    be erased. States of products up to version `catalog_seen` of the catalog are entered into the
+    history of the list.
     """
 
     __tablename__ = "favorite_lists"

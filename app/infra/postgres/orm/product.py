@@ -4,16 +4,6 @@ from decimal import Decimal
 from sqlalchemy import BigInteger, CheckConstraint, Index, Numeric, SmallInteger, Text, text
 from sqlmodel import Field
 
-from app.domain.product import (
-    CachedProduct,
-    CatalogState,
-    PricePoint,
-    Product,
-    ProductId,
-    Rating,
-    RefreshState,
-    UnknownProduct,
-)
 from app.infra.postgres.orm.row import FoldedText, Row, UtcDateTime
 
 _LISTED = text("fetched_at IS NOT NULL AND removed_at IS NULL")
@@ -21,10 +11,11 @@ _LISTED = text("fetched_at IS NOT NULL AND removed_at IS NULL")
 
 class ProductRow(Row, table=True):
     """
-    The last known copy of a product, or without one (`fetched_at` null) what is known of its id.
+    The last known copy of a product, or what is known of an id without one (`fetched_at` null).
 
-    `price_since` is the question whose answer first had this price. `state_version` is the version
-    of the catalog (`CatalogRow`) in which it was removed or came back the last time.
+    `price_since` is the moment of the first request that was answered with this price.
+    `state_version` is the version of the catalog (`CatalogRow`) in which the product was last
+    removed or available again. `claimed_until` is the end of the lease on fetching it.
     """
 
     __tablename__ = "products_cache"
@@ -44,8 +35,8 @@ class ProductRow(Row, table=True):
         CheckConstraint("missing_since IS NULL OR fetched_at IS NOT NULL", name="missing"),
         CheckConstraint("removed_at IS NULL OR missing_since IS NOT NULL", name="removed"),
         Index("ix_products_cache_price", "price", "product_id", postgresql_where=_LISTED),
-        # None by title: the catalog is one answer of at most 1 MiB, which sorts in a moment, and a
-        # title longer than an index takes must not keep the other products from being stored.
+        # No index by title: the catalog is one response of at most 1 MiB, which is sorted quickly,
+        # and a title that is too long for an index must not prevent that products are stored.
         Index(
             "ix_products_cache_fetched_at", "fetched_at", "product_id", postgresql_where=_LISTED
         ),
@@ -59,7 +50,7 @@ class ProductRow(Row, table=True):
             "state_version",
             postgresql_where=text("state_version > 0"),
         ),
-        # Claims change no indexed column: with room on the page they are cheap (HOT).
+        # Leases change no indexed column: with room on the page they are cheap (HOT).
         {"postgresql_with": {"fillfactor": 70, "autovacuum_vacuum_scale_factor": 0.05}},
     )
 
@@ -83,44 +74,6 @@ class ProductRow(Row, table=True):
         default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")}
     )
 
-    def to_entity(self) -> CachedProduct | UnknownProduct:
-        return self.to_cached() or UnknownProduct(
-            id=ProductId(self.product_id),
-            absent_until=self.absent_until,
-            refresh=self._refresh(),
-        )
-
-    def to_cached(self) -> CachedProduct | None:
-        """Return the copy, None if there is none."""
-        if (
-            self.title is None
-            or self.price is None
-            or self.description is None
-            or self.category is None
-            or self.image is None
-            or self.fetched_at is None
-        ):
-            return None
-        rate, count = self.rating_rate, self.rating_count
-        return CachedProduct(
-            product=Product(
-                id=ProductId(self.product_id),
-                title=self.title,
-                price=self.price,
-                description=self.description,
-                category=self.category,
-                image=self.image,
-                rating=None if rate is None or count is None else Rating(rate=rate, count=count),
-            ),
-            fetched_at=self.fetched_at,
-            refresh=self._refresh(),
-            missing_since=self.missing_since,
-            removed_at=self.removed_at,
-        )
-
-    def _refresh(self) -> RefreshState:
-        return RefreshState(claimed_until=self.claimed_until, blocked_until=self.blocked_until)
-
 
 class PriceRow(Row, table=True):
     """Prices outlive the copy they were seen in; hence no foreign key."""
@@ -131,15 +84,13 @@ class PriceRow(Row, table=True):
     seen_at: datetime = Field(primary_key=True, sa_type=UtcDateTime)
     price: Decimal = Field(sa_type=Numeric(12, 2))
 
-    def to_entity(self) -> PricePoint:
-        return PricePoint(price=self.price, seen_at=self.seen_at)
-
 
 class CatalogRow(Row, table=True):
     """
-    The state of the catalog as a whole: one row, made by the first who needs it.
+    The state of the catalog as a whole: one row, created by the first transaction that needs it.
 
-    `content_version` counts the changes of what products look like.
+    `content_version` counts the changes of products. `claimed_until` is the end of the lease on
+    fetching the whole catalog.
     """
 
     __tablename__ = "catalog_state"
@@ -157,11 +108,3 @@ class CatalogRow(Row, table=True):
     content_version: int = Field(
         default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")}
     )
-
-    def to_entity(self) -> CatalogState:
-        return CatalogState(
-            fetched_at=self.fetched_at,
-            refresh=RefreshState(
-                claimed_until=self.claimed_until, blocked_until=self.blocked_until
-            ),
-        )

@@ -1,4 +1,4 @@
-"""What all tables have in common."""
+"""The base of all tables, and their column types."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,7 @@ from sqlalchemy import DateTime, Dialect, MetaData, Text, TypeDecorator
 from sqlmodel import SQLModel
 from typing_extensions import override
 
-# Names of constraints are part of the code: they decide which outcome a violation is.
+# Names of constraints are part of the code: they tell which outcome a violation is.
 CONSTRAINT_NAMES = {
     "pk": "pk_%(table_name)s",
     "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
@@ -19,13 +19,13 @@ CONSTRAINT_NAMES = {
 class Row(SQLModel):
     """Base of every table. Rows are data, never passed out of this package."""
 
-    # Nobody validates a row, so what validates it need not be made whenever a process starts.
+    # Rows are not validated: do not build validators whenever a process starts.
     model_config = {"defer_build": True}
     metadata = MetaData(naming_convention=CONSTRAINT_NAMES)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment: `timestamp with time zone`, read in UTC, and never written without a zone."""
+    """A `timestamp with time zone`, read in UTC, and never written without a zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True

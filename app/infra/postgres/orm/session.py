@@ -4,12 +4,11 @@ from uuid import UUID
 from sqlalchemy import Index, LargeBinary, Text, UniqueConstraint, text
 from sqlmodel import Field
 
-from app.domain.customer import CustomerId
 from app.domain.session import RefreshToken, RefreshTokenHash, Session, SessionId
 from app.infra.postgres.orm.row import Row, UtcDateTime
 
 OVER_SINCE = text("LEAST(ended_at, idle_expires_at, expires_at)")
-"""The moment since which a session gives no access; LEAST leaves out what is null."""
+"""The moment from which a session gives no access; LEAST ignores nulls."""
 
 
 class SessionRow(Row, table=True):
@@ -41,23 +40,11 @@ class SessionRow(Row, table=True):
             ended_at=session.ended_at,
         )
 
-    def to_entity(self) -> Session:
-        return Session(
-            id=SessionId(self.id),
-            customer_id=CustomerId(self.customer_id),
-            device=self.device,
-            created_at=self.created_at,
-            last_used_at=self.last_used_at,
-            idle_expires_at=self.idle_expires_at,
-            expires_at=self.expires_at,
-            ended_at=self.ended_at,
-        )
-
 
 class RefreshTokenRow(Row, table=True):
     __tablename__ = "refresh_tokens"
     __table_args__ = (
-        # A token has one successor: what the row lock sees to, the database refuses as well.
+        # A token has one successor. The row lock ensures that, and this constraint too.
         UniqueConstraint("predecessor"),
         Index(None, "session_id"),
     )

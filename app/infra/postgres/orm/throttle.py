@@ -8,10 +8,10 @@ from app.infra.postgres.orm.row import Row, UtcDateTime
 
 class ThrottleRow(Row, table=True):
     """
-    The attempts of one key, in order of time; those that left the window go with the next write.
+    The attempts of one key in the order of time; the next write erases those out of the window.
 
-    Every sign-in writes here. There is no index besides the primary key, so that new versions of
-    a row stay on its page (HOT); the hourly purge reads the whole table, which is small.
+    Every sign-in writes here. The only index is the primary key, so that new versions of a row
+    stay on its page (HOT); the hourly purge reads the whole table, which is small.
     """
 
     __tablename__ = "throttles"

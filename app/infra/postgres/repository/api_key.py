@@ -1,8 +1,7 @@
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlmodel import col, insert, or_, select, update
+from sqlmodel import col, insert, or_, update
 from typing_extensions import override
 
 from app.domain.access import ApiKey, ApiKeyId
@@ -20,18 +19,6 @@ class PostgresApiKeyRepository(ApiKeyRepository):
         await self._transaction.write(
             insert(ApiKeyRow).values(ApiKeyRow.from_entity(key).model_dump())
         )
-
-    @override
-    async def get(self, key_id: ApiKeyId) -> ApiKey | None:
-        row = await self._transaction.first(select(ApiKeyRow).where(ApiKeyRow.id == key_id))
-        return row.to_entity() if row else None
-
-    @override
-    async def list_all(self) -> Sequence[ApiKey]:
-        rows = await self._transaction.all(
-            select(ApiKeyRow).order_by(col(ApiKeyRow.created_at), col(ApiKeyRow.id))
-        )
-        return [row.to_entity() for row in rows]
 
     @override
     async def revoke(self, key_id: ApiKeyId, *, now: datetime) -> bool:

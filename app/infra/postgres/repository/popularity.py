@@ -1,51 +1,27 @@
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ARRAY, Integer, Uuid, bindparam, text
-from sqlmodel import col, select
 from typing_extensions import override
 
-from app.domain.product import PopularProduct
 from app.domain.repository import PopularityRepository
-from app.infra.postgres.orm.favorite import PopularityRow
-from app.infra.postgres.orm.product import ProductRow
 from app.infra.postgres.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresPopularityRepository(PopularityRepository):
     """
-    Counts are changed by the statements that add and remove favorites (`favorite_sql`).
+    Corrects the counts that the functions which add and remove favorites maintain.
 
-    Reconciling mends the sizes of lists as well.
+    The sizes of lists are corrected as well.
     """
 
     _transaction: Transaction
 
     @override
-    async def list_popular(self, *, at_least: int, limit: int) -> Sequence[PopularProduct]:
-        rows = await self._transaction.rows(
-            select(ProductRow, PopularityRow.favorites)
-            .join(PopularityRow, col(PopularityRow.product_id) == col(ProductRow.product_id))
-            .where(
-                col(PopularityRow.favorites) >= at_least,
-                col(ProductRow.fetched_at).is_not(None),
-                col(ProductRow.removed_at).is_(None),
-            )
-            .order_by(col(PopularityRow.favorites).desc(), col(PopularityRow.product_id).desc())
-            .limit(limit)
-        )
-        return [
-            PopularProduct(cached=cached, favorites=favorites)
-            for row, favorites in rows
-            if (cached := row.to_cached())
-        ]
-
-    @override
     async def reconcile(self) -> int:
-        # One statement sees favorites and counts as they belong together: what differs there is
-        # wrong. Only that is locked, and counted by a later statement, which sees everything that
-        # was committed before the lock was ours.
+        # One statement sees favorites and counts that belong together: a difference is an error.
+        # Only rows with one are locked, and then counted by a later statement, which sees
+        # everything that was committed before the lock was taken.
         repaired = 0
         if lists := [row[0] for row in await self._transaction.sql(_WRONG_LISTS)]:
             await self._transaction.sql(_LOCK_LISTS, customer_ids=lists)
@@ -65,13 +41,11 @@ _WRONG_LISTS = text("""
     WHERE l.size IS DISTINCT FROM coalesce(counted.size, 0)
 """)
 
-_LOCK_LISTS = text("""
-    INSERT INTO favorite_lists AS l (customer_id)
-    SELECT id FROM customers AS c WHERE id = ANY (:customer_ids) ORDER BY id FOR KEY SHARE OF c
-    ON CONFLICT (customer_id) DO UPDATE SET version = l.version
-""").bindparams(bindparam("customer_ids", type_=ARRAY(Uuid())))
+_LOCK_LISTS = text("SELECT lock_favorite_lists(:customer_ids, true)").bindparams(
+    bindparam("customer_ids", type_=ARRAY(Uuid()))
+)
 
-# Something was changed without being entered into the list's history: everybody starts over.
+# A change is missing in the history of the list, so clients have to start over.
 _COUNT_LISTS = text("""
     UPDATE favorite_lists AS l
     SET size = counted.size, version = l.version + 1, forgotten_to = l.version + 1

@@ -1,12 +1,12 @@
 """
-The writes to the cache, each one conditional statement.
+The writes to the cache of products, each one conditional statement.
 
-What a statement decides by, it reads from the row version that it has locked (`ON CONFLICT DO
-UPDATE` and `UPDATE` see the newest), never from an earlier query.
+A condition is evaluated on the locked version of a row (`ON CONFLICT DO UPDATE` and `UPDATE` read
+the newest), never on the result of an earlier query.
 
-What changes the look of products holds the catalog's state from the beginning (`LOCK_CATALOG`):
-versions of the content follow each other in the order of commits, and what is locked in which
-order stays as it is said in `favorite_sql`.
+A write that changes how products look locks the state of the catalog first (`LOCK_CATALOG`):
+versions of the content follow each other in the order of commits, and the order of locks is the
+one of `favorite_sql`.
 """
 
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 from sqlalchemy import ARRAY, BigInteger, DateTime, Integer, Numeric, Text, bindparam, text
 from sqlalchemy.sql.elements import BindParameter
 from sqlalchemy.types import TypeEngine
+
+from app.infra.postgres.rows import CATALOG_COLUMNS, PRODUCT_COLUMNS
 
 _MOMENT = DateTime(timezone=True)
 _TYPES: dict[str, TypeEngine[Any]] = {
@@ -37,8 +39,14 @@ def _parameters(*names: str) -> list[BindParameter[Any]]:
     return [bindparam(name, type_=_TYPES[name]) for name in names]
 
 
-# Whoever sees in advance that the right is taken does not wait for its row.
-CLAIM = text("""
+GET = text(
+    f"SELECT {PRODUCT_COLUMNS} FROM products_cache AS p WHERE p.product_id = :product_id"  # noqa: S608 - constants
+).bindparams(*_parameters("product_id"))
+
+GET_CATALOG = text(f"SELECT {CATALOG_COLUMNS} FROM catalog_state AS g")  # noqa: S608 - constants
+
+# A product whose lease is seen to be taken is left out, instead of waiting for its row.
+ACQUIRE_LEASE = text("""
     INSERT INTO products_cache AS p (product_id, claimed_until)
     SELECT id, :until
     FROM unnest(:product_ids) AS id
@@ -62,8 +70,8 @@ LOCK_CATALOG = text("""
     ON CONFLICT (id) DO UPDATE SET content_version = c.content_version
 """)
 
-# A price is noted if this answer was the first to have it; with two answers to one moment the
-# last one counts.
+# A price is recorded if this response is the first with it; of two responses to requests of the
+# same moment the last one counts.
 STORE = text("""
     WITH given AS (
         SELECT *
@@ -118,7 +126,7 @@ STORE = text("""
             claimed_until = NULL,
             blocked_until = NULL,
             absent_until = NULL,
-            -- Somebody may have heard later than this answer that it is gone.
+            -- A later request may have been answered that it is gone.
             missing_since = CASE
                 WHEN coalesce(p.removed_at, p.missing_since) > :asked_at THEN p.missing_since
             END,
@@ -213,7 +221,7 @@ NOTE_CATALOG = text("""
         blocked_until = NULL
 """).bindparams(*_parameters("asked_at"))
 
-CLAIM_CATALOG = text("""
+ACQUIRE_CATALOG_LEASE = text("""
     INSERT INTO catalog_state AS c (id, claimed_until) VALUES (1, :until)
     ON CONFLICT (id) DO UPDATE SET claimed_until = excluded.claimed_until
     WHERE coalesce(c.claimed_until <= :now, true) AND coalesce(c.blocked_until <= :now, true)

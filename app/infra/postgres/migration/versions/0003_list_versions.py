@@ -1,8 +1,8 @@
 """
 Versions of lists, removed favorites, popularity.
 
-Only additions, so that the release before runs on. What it writes meanwhile is not counted; the
-next reconciliation finds and mends that.
+Only additions, so that the release before keeps working. What it writes meanwhile is not counted;
+the next reconciliation corrects that.
 """
 
 from alembic import op
@@ -10,8 +10,8 @@ from alembic import op
 revision = "0003"
 down_revision = "0002"
 
-# What is filled comes first: it locks nothing that anybody waits for. The changes of tables come
-# last, as they keep others away until all of this is committed.
+# New tables are filled first: that locks nothing that other transactions need. Existing tables are
+# altered last, as their locks block other transactions until all of this is committed.
 _UP = """
 CREATE TABLE favorite_lists (
     customer_id uuid NOT NULL,

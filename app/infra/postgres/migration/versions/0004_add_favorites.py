@@ -1,7 +1,7 @@
 """
 A function that adds favorites of many customers by one statement.
 
-Only an addition, so that the release before runs on.
+Only an addition, so that the release before keeps working.
 """
 
 from alembic import op
@@ -9,9 +9,9 @@ from alembic import op
 revision = "0004"
 down_revision = "0003"
 
-# What is in one statement reads as of its beginning; in a function each statement begins anew, so
-# that what is read after the locks cannot change any more. Whoever is locked already, by somebody
-# who may take long, is left out: nobody waits here for one customer on behalf of another.
+# Each statement of a function has its own snapshot, so what is read after the locks were taken
+# cannot change any more. A customer that another transaction has locked is left out: the favorites
+# of one customer do not wait for the lock of another one.
 _UP = """
 CREATE FUNCTION add_favorites(
     p_customer_ids uuid[], p_product_ids integer[], p_favorited_at timestamptz[],

@@ -1,7 +1,7 @@
 """
 Functions for signing in, so that each of its two steps is one statement.
 
-Only an addition, so that the release before runs on.
+Only an addition, so that the release before keeps working.
 """
 
 from alembic import op

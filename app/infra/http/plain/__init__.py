@@ -1,1 +1,0 @@
-"""A shorter way for the requests that are made most."""

@@ -1,1 +1,0 @@
-"""What is asked most, by one statement for many requests at once."""
