@@ -1,4 +1,4 @@
-"""Child processes that never outlive the program that started them, however it ends."""
+"""Child processes that end with their parent, even if the parent is killed."""
 
 import os
 import signal
@@ -8,15 +8,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-# Waits at a pipe whose other end only the parent holds. A line means "all is well, go"; end of
-# file means that the parent is gone, be it by kill -9. PR_SET_PDEATHSIG would be shorter, but it
-# exists on Linux alone and fires when the *thread* ends that started the child.
+# Waits on a pipe whose other end only the parent has. A line means that the child has ended; end
+# of file means that the parent has ended, perhaps by kill -9. PR_SET_PDEATHSIG would be shorter,
+# but it exists on Linux only and fires when the *thread* that started the child ends.
 _WATCH = """
 read -r _ && exit
 kill -s "$2" "$1" 2>/dev/null
 tries=300
 while [ "$tries" -gt 0 ] && kill -0 "$1" 2>/dev/null; do
-    # In a container nobody may reap it: a zombie counts as gone.
+    # A container may have no init that reaps it: a zombie counts as ended.
     grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null && break
     tries=$((tries - 1))
     sleep 0.1
@@ -27,9 +27,9 @@ kill -s KILL "-$1" 2>/dev/null
 
 
 class Child:
-    """A running program in a session of its own, so that Ctrl-C reaches only its parent.
+    """A running program in its own session, so that Ctrl-C reaches only the parent.
 
-    The parent stops it by `stop`; when the parent dies without, a watcher does.
+    The parent ends it with `stop`; if the parent dies first, a watcher ends it.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Child:
     ) -> None:
         """Start the program.
 
-        `output` takes its stdout and stderr (ours by default), `keep_open` are descriptors
-        that the watcher holds until the program has ended, `remove` is a directory to delete
-        should the parent die.
+        `output` receives its stdout and stderr (ours by default). The watcher holds the
+        descriptors `keep_open` until the program has ended, and deletes the directory `remove` if
+        the parent dies.
         """
         self._stop_signal = stop_signal
         self._process = subprocess.Popen(  # noqa: S603 - our own commands
@@ -75,28 +75,28 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The program's process id, also that of its process group."""
+        """The process id of the program and of its process group."""
         return self._process.pid
 
     @property
     def exit_status(self) -> int | None:
-        """What the program ended with, negative for a signal; None while it runs."""
+        """The exit status, negative for a signal; None while the program runs."""
         return self._process.poll()
 
     def wait(self, timeout_s: float | None = None) -> int:
-        """Wait for the program to end by itself and return its exit status.
+        """Wait for the program to end and return its exit status.
 
         :raises TimeoutError: if it still runs after `timeout_s` seconds
         """
         try:
             status = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
-            raise TimeoutError(f"process {self.pid} still runs") from error
+            raise TimeoutError(f"process {self.pid} is still running") from error
         self._dismiss_watcher()
         return status
 
     def stop(self, stop_signal: signal.Signals | None = None, *, grace_s: float = 30) -> int:
-        """Ask the program to end, end it and its group by force after the grace, and reap it."""
+        """Stop the program, kill its group after the grace period, and return the exit status."""
         if self._process.poll() is None:
             self._process.send_signal(stop_signal or self._stop_signal)
             try:

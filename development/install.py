@@ -1,7 +1,7 @@
-"""Make `.venv` from `poetry.lock`: run by `development/bootstrap`, standard library only.
+"""Create `.venv` from `poetry.lock`: run by `development/bootstrap`, standard library only.
 
-Poetry exports the lock and pip installs it: pip is what a machine's mirror, proxy and certificate
-settings are made for, and its `--require-hashes` holds every file to the lock.
+Poetry exports the lock and pip installs it: pip uses the index, proxy and certificate settings of
+the machine, and its `--require-hashes` checks every file against the lock.
 """
 
 import fcntl
@@ -29,8 +29,8 @@ LOG = LOCAL / "install.log"
 HEARTBEAT_S = 10.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# What a person has set for their own environments must not lead pip or Python away from ours.
-MISLEADING = (
+# Variables of the user that would make pip or Python use another environment.
+REDIRECTING = (
     "PIP_PREFIX",
     "PIP_ROOT",
     "PIP_TARGET",
@@ -43,23 +43,23 @@ MISLEADING = (
 
 
 class InstallError(Exception):
-    """The environment cannot be made; the text says why in words for a person."""
+    """The environment cannot be created; the text is for the user."""
 
 
 def say(sentence: str) -> None:
-    """Tell how far we are, on stderr: stdout belongs to the command that follows."""
-    print(sentence, file=sys.stderr, flush=True)  # noqa: T201 - progress for a person
+    """Print progress to stderr: stdout belongs to the command that follows."""
+    print(sentence, file=sys.stderr, flush=True)  # noqa: T201 - progress for the user
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without what would lead pip or Python to another place."""
-    return {name: value for name, value in environment.items() if name not in MISLEADING}
+    """Return the environment without variables that redirect pip or Python."""
+    return {name: value for name, value in environment.items() if name not in REDIRECTING}
 
 
 def fingerprint(*, lock: bytes, python: str, place: Path) -> str:
-    """Return what an environment was made from: lock file, interpreter and place.
+    """Identify the inputs of an environment: lock file, interpreter and path.
 
-    The place counts because an environment does not survive being moved.
+    The path is included because an environment cannot be moved.
     """
     return json.dumps(
         {"lock": hashlib.sha256(lock).hexdigest(), "python": python, "place": str(place)},
@@ -74,23 +74,23 @@ def pinned_names(requirements: str) -> set[str]:
 
 
 def read_stamp(place: Path) -> str | None:
-    """Return what the environment was made from, or None for one that is not complete."""
+    """Return the fingerprint of an environment, or None if it is incomplete."""
     with suppress(OSError):
         return (place / "stamp.json").read_text(encoding="utf-8")
     return None
 
 
 def write_stamp(place: Path, stamp: str) -> None:
-    """Declare the environment complete, in one step."""
+    """Mark the environment as complete, atomically."""
     draft = place / "stamp.json.draft"
     draft.write_text(stamp, encoding="utf-8")
     draft.replace(place / "stamp.json")
 
 
 def run(command: Sequence[str | Path], *, what: str, count: int | None = None) -> None:
-    """Run a command with its output in the log, and show that it lives.
+    """Run a command with its output in the log, and print progress.
 
-    :raises InstallError: if the command fails; the text carries the end of its output
+    :raises InstallError: if the command fails; the text has the end of its output
     """
     with LOG.open("w+b") as log:
         process = subprocess.Popen(  # noqa: S603 - our own commands
@@ -100,7 +100,7 @@ def run(command: Sequence[str | Path], *, what: str, count: int | None = None) -
             stderr=subprocess.STDOUT,
             cwd=ROOT,
             env=clean_environment(os.environ),
-            close_fds=False,  # the lock goes along: should we be killed, pip still holds it
+            close_fds=False,  # pip inherits the lock and keeps it if we are killed
         )
         try:
             _wait(process, what=what, count=count)
@@ -109,7 +109,7 @@ def run(command: Sequence[str | Path], *, what: str, count: int | None = None) -
                 process.terminate()
                 process.wait()
         if process.returncode:
-            raise InstallError(f"{what} failed:\n{_tail(log)}\nThe whole output is in {LOG}.")
+            raise InstallError(f"{what} failed:\n{_tail(log)}\nThe full output is in {LOG}.")
 
 
 def _wait(process: subprocess.Popen[bytes], *, what: str, count: int | None) -> None:
@@ -132,7 +132,7 @@ def _tail(log: IO[bytes]) -> str:
 
 
 def make_venv(place: Path, *options: str) -> None:
-    """Make an empty environment, in place of whatever is there.
+    """Create an empty environment, replacing an existing one.
 
     :raises InstallError: if this Python cannot
     """
@@ -140,7 +140,7 @@ def make_venv(place: Path, *options: str) -> None:
         place.unlink()
     shutil.rmtree(place, ignore_errors=True)
     base = getattr(sys, "_base_executable", None) or sys.executable
-    run([base, "-I", "-m", "venv", *options, place], what=f"Making {place.name}")
+    run([base, "-I", "-m", "venv", *options, place], what=f"Creating {place.name}")
 
 
 def pip(place: Path) -> list[str | Path]:
@@ -156,12 +156,12 @@ def pip(place: Path) -> list[str | Path]:
 
 
 def ensure_poetry() -> None:
-    """Have the pinned Poetry in its own place."""
+    """Install the pinned Poetry into its own environment, if necessary."""
     ensure_tools(POETRY, POETRY_REQUIREMENTS)
 
 
 def ensure_tools(place: Path, requirements: Sequence[str]) -> None:
-    """Have pinned tools in a place of their own, which is named after them."""
+    """Install pinned tools into their own environment, if necessary."""
     stamp = fingerprint(lock="\n".join(requirements).encode(), python=sys.version, place=place)
     if read_stamp(place) == stamp:
         return
@@ -172,7 +172,7 @@ def ensure_tools(place: Path, requirements: Sequence[str]) -> None:
 
 
 def export(target: Path, *groups: str) -> str:
-    """Write the lock, or some of its groups, as requirements with hashes, and return them."""
+    """Write the lock, or some of its groups, as requirements with hashes; return the text."""
     run(
         [
             *(POETRY / "bin" / "python", "-I", "-m", "poetry", "export", "--no-interaction"),
@@ -185,11 +185,11 @@ def export(target: Path, *groups: str) -> str:
 
 
 def ensure_venv() -> None:
-    """Have `.venv` hold exactly what `poetry.lock` says.
+    """Make `.venv` contain exactly the packages of `poetry.lock`.
 
-    A complete environment of the same Python is changed in place; anything else (none, half made,
-    another Python, moved) is made anew. The stamp goes first and comes back last, so that an
-    interrupted run is seen.
+    A complete environment of the same Python is updated in place; otherwise (missing, incomplete,
+    another Python, moved) it is created again. The stamp is removed first and written last, so
+    that an interrupted run is detected.
     """
     lock = (ROOT / "poetry.lock").read_bytes()
     stamp = fingerprint(lock=lock, python=sys.version, place=VENV)
@@ -199,7 +199,7 @@ def ensure_venv() -> None:
     ensure_poetry()
     (VENV / "stamp.json").unlink(missing_ok=True)
     if before is None or {**json.loads(before), "lock": ""} != {**json.loads(stamp), "lock": ""}:
-        say(f"Making .venv with Python {sys.version.split()[0]}")
+        say(f"Creating .venv with Python {sys.version.split()[0]}")
         make_venv(VENV)
     target = LOCAL / "requirements.txt"
     names = pinned_names(export(target))
@@ -214,7 +214,7 @@ def ensure_venv() -> None:
 
 
 def _remove_others(names: set[str]) -> None:
-    # Asked in the environment itself, because pip's own listing may carry warnings between.
+    # Not by pip, whose listing may contain warnings.
     found = subprocess.run(  # noqa: S603 - our own environment
         [
             *(VENV / "bin" / "python", "-I", "-c"),
@@ -227,18 +227,21 @@ def _remove_others(names: set[str]) -> None:
     )
     installed = {re.sub(r"[-_.]+", "-", name).lower() for name in json.loads(found.stdout)}
     if others := sorted(installed - names):
-        run([*pip(VENV), "uninstall", "--yes", *others], what="Removing what the lock dropped")
+        run(
+            [*pip(VENV), "uninstall", "--yes", *others],
+            what="Removing packages that are not in the lock",
+        )
 
 
 def hold_lock(path: Path) -> IO[str]:
-    """Wait until no other run installs here, and keep it so until the file is closed."""
+    """Take the installation lock of this checkout, until the file is closed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("w")
     os.set_inheritable(file.fileno(), True)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        say("Another run is installing here: waiting for it")
+        say("Waiting for another installation in this checkout")
         fcntl.flock(file, fcntl.LOCK_EX)
     return file
 
@@ -248,16 +251,16 @@ def _stop(signum: int, _frame: FrameType | None) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Make what is missing, then become the command given."""
+    """Install what is missing, then execute the command."""
     for signum in STOP_SIGNALS:
         signal.signal(signum, _stop)
     wants_poetry = arguments[:1] == ["--poetry"]
     holds_signals = arguments[:1] == ["--hold-signals"]
     try:
-        import ensurepip  # noqa: F401 - Debian ships it apart
+        import ensurepip  # noqa: F401 - Debian packages it separately
     except ImportError:
         say(
-            f"{sys.executable} has no ensurepip, which making .venv needs:"
+            f"{sys.executable} has no ensurepip, which is needed to create .venv:"
             " install it (on Debian and Ubuntu: apt install python3-venv)."
         )
         return 1
@@ -271,7 +274,7 @@ def main(arguments: Sequence[str]) -> int:
         say(str(error))
         return 1
     except PermissionError as error:
-        say(f"{error.filename} cannot be written: was it made by another user?")
+        say(f"{error.filename} is not writable: was it created by another user?")
         return 1
     if (seconds := time.monotonic() - started) > 1:
         say(f"Ready after {seconds:.0f} s")
@@ -279,7 +282,7 @@ def main(arguments: Sequence[str]) -> int:
     if wants_poetry:
         command[0] = str(POETRY / "bin" / "poetry")
     elif holds_signals:
-        # They wait until the command is ready for them, and has unblocked them.
+        # Signals stay pending until the command unblocks them.
         command.pop(0)
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     if command:

@@ -1,14 +1,10 @@
-"""What an outage looked like: numbers, a table and a plot."""
+"""The results of an outage: figures, a table and a plot."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from development.plot import Plot, quantile
-
-BEGIN, END = "<!-- outage: begin -->", "<!-- outage: end -->"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,23 +18,23 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """A stretch of time in which the catalog behaved in one way."""
+    """A period in which the catalog behaved in one way."""
 
     name: str
     begin_s: float
     end_s: float
 
     def holds(self, at_s: float) -> bool:
-        """Tell whether a moment belongs to it."""
+        """Return whether a moment is in this phase."""
         return self.begin_s <= at_s < self.end_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Everything that was seen; `calls` are the moments at which the catalog was called.
+    """The measurements; `calls` are the moments at which the catalog was called.
 
-    `favorited` is how favoriting an unknown product in the outage was answered: the status, and
-    the seconds it took.
+    `favorited` is the answer to favoriting an unknown product in the outage: its status, and the
+    seconds it took.
     """
 
     phases: Sequence[Phase]
@@ -80,7 +76,7 @@ def as_table(measured: Measured) -> str:
     """Return the figures as a table in Markdown."""
     figures = measured.numbers()
     lines = [
-        "| | duration | reads | not 200 | p50 | p99 | slowest | calls of the catalog |",
+        "| | duration | reads | not 200 | p50 | p99 | slowest | catalog calls |",
         "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
@@ -91,29 +87,22 @@ def as_table(measured: Measured) -> str:
     answer = figures["favoriting_in_the_outage"]
     lines += [
         "",
-        f"Favoriting an unknown product as the outage began: {answer['status']} after"
+        f"Favoriting an unknown product at the beginning of the outage: {answer['status']} after"
         f" {answer['ms']} ms.",
     ]
     return "\n".join(lines)
 
 
-def update_page(page: Path, table: str) -> None:
-    """Renew what stands between the markers of a page."""
-    text = page.read_text(encoding="utf-8")
-    between = re.compile(f"(?<={re.escape(BEGIN)}\n).*?(?={re.escape(END)})", re.DOTALL)
-    page.write_text(between.sub(lambda _: f"{table}\n", text), encoding="utf-8")
-
-
 def draw(measured: Measured) -> str:
-    """Return a plot (SVG): latencies of reads above, calls of the catalog below, by the second."""
+    """Return a plot (SVG) by the second: latencies of reads, and below them catalog calls."""
     plot = Plot(end_s=measured.phases[-1].end_s)
     outage = next(phase for phase in measured.phases if phase.name == "outage")
     samples = ((sample.at_s, sample.latency_s) for sample in measured.samples)
     return plot.svg(
-        "Latency of reads and calls of the catalog, before, in and after an outage",
+        "Latency of reads and calls of the catalog, before, during and after an outage",
         [
             *plot.band(outage.begin_s, outage.end_s, "the catalog hangs"),
             *plot.latencies(samples, "Reads by customers, milliseconds"),
-            *plot.counts(measured.calls, "Calls of the catalog, each second"),
+            *plot.counts(measured.calls, "Catalog calls per second"),
         ],
     )

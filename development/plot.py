@@ -1,4 +1,4 @@
-"""Plots (SVG) over time: latencies above, how often something happened below."""
+"""Plots (SVG) over time: latencies, and below them counts of events."""
 
 import math
 from collections import Counter
@@ -11,13 +11,13 @@ FASTEST_MS, SLOWEST_MS = 1.0, 10_000.0
 
 STYLE = """
   svg { font: 13px system-ui, sans-serif }
-  .ground { fill: #ffffff } .out { fill: #cf222e; opacity: .1 }
+  .background { fill: #ffffff } .out { fill: #cf222e; opacity: .1 }
   text { fill: #24292f } .soft { fill: #6e7781; font-size: 12px }
   .grid { stroke: #d0d7de } .p50, .p99 { fill: none; stroke-width: 2; stroke-linejoin: round }
   .p50 { stroke: #0969da } .p99 { stroke: #8250df } .call { fill: #24292f }
   text.p50 { fill: #0969da; stroke: none } text.p99 { fill: #8250df; stroke: none }
   @media (prefers-color-scheme: dark) {
-    .ground { fill: #0d1117 } .out { fill: #f85149 }
+    .background { fill: #0d1117 } .out { fill: #f85149 }
     text, .call { fill: #e6edf3 } .soft { fill: #8d96a0 } .grid { stroke: #30363d }
     .p50 { stroke: #58a6ff } .p99 { stroke: #bc8cff }
     text.p50 { fill: #58a6ff } text.p99 { fill: #bc8cff }
@@ -26,31 +26,31 @@ STYLE = """
 
 
 def quantile(values: Iterable[float], share: float) -> float:
-    """Return the smallest value that at least this share does not exceed; 0 of none."""
+    """Return the smallest value that this share of them does not exceed; 0 of none."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A plot of so many seconds; its parts are drawn one by one and put together by `svg`."""
+    """A plot of `end_s` seconds; `svg` assembles parts that the other methods draw."""
 
     end_s: float
 
     @property
     def second(self) -> float:
-        """How wide a second is."""
+        """The width of a second."""
         return (WIDTH - LEFT - RIGHT) / self.end_s
 
     def x(self, at_s: float) -> float:
-        """Return where a moment is."""
+        """Return the horizontal position of a moment."""
         return LEFT + at_s * self.second
 
     def band(self, begin_s: float, end_s: float, label: str, *, narrow: bool = False) -> list[str]:
-        """Return a stretch of time that stands out; the label of a narrow one is above it."""
+        """Return a highlighted period; the label of a narrow one is above it."""
         begin = self.x(begin_s)
         width = max((end_s - begin_s) * self.second, 1.0)
-        where = (
+        position = (
             f'class="soft" x="{begin:.1f}" y="{LATENCY_TOP - 4}"'
             if narrow
             else f'x="{begin + 6:.1f}" y="{LATENCY_TOP + 16}"'
@@ -58,11 +58,11 @@ class Plot:
         return [
             f'<rect class="out" x="{begin:.1f}" y="{LATENCY_TOP}" width="{width:.1f}"'
             f' height="{COUNT_BOTTOM - LATENCY_TOP}"/>',
-            f"<text {where}>{label}</text>",
+            f"<text {position}>{label}</text>",
         ]
 
     def latencies(self, samples: Iterable[tuple[float, float]], heading: str) -> list[str]:
-        """Return the quantiles of each second; samples are moments and durations in seconds."""
+        """Return p50 and p99 of each second; samples are moments and durations in seconds."""
         by_second: dict[int, list[float]] = {}
         for at_s, latency_s in samples:
             by_second.setdefault(int(at_s), []).append(latency_s)
@@ -87,7 +87,7 @@ class Plot:
         return parts
 
     def counts(self, moments: Iterable[float], heading: str) -> list[str]:
-        """Return how often something happened in each second."""
+        """Return the number of events in each second."""
         by_second = Counter(int(at) for at in moments if at >= 0)
         most = max(by_second.values(), default=1)
         unit = (COUNT_BOTTOM - COUNT_TOP) / most
@@ -108,10 +108,10 @@ class Plot:
         ]
 
     def svg(self, title: str, parts: Sequence[str]) -> str:
-        """Return the whole, with the seconds below."""
+        """Return the whole plot, with the time axis."""
         step = 10 * max(1, math.ceil(self.end_s / 120))
         drawn = [
-            f'<rect class="ground" width="{WIDTH}" height="{HEIGHT}" rx="6"/>',
+            f'<rect class="background" width="{WIDTH}" height="{HEIGHT}" rx="6"/>',
             *parts,
             *(
                 f'<text class="soft" x="{self.x(second):.1f}" y="396" text-anchor="middle">'

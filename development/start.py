@@ -1,6 +1,6 @@
 """Run everything on this machine, until Ctrl-C: `development/start`.
 
-In this order, and stopped in the opposite one: PostgreSQL (unless DATABASE_URL is set), the local
+Starts in this order, and stops in reverse: PostgreSQL (unless DATABASE_URL is set), the local
 Fake Store (unless FAKESTORE_URL is set), migrations, then the processes of `PROCESSES`.
 """
 
@@ -33,7 +33,7 @@ REMAINS_TIMEOUT_S = 40.0
 POLL_S = 0.1
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# What runs once the database is migrated: name and command of each, first to last.
+# The processes that run after the migration, in order: name and command.
 PROCESSES: Mapping[str, tuple[str, ...]] = {
     "API": ("-m", "app", "serve"),
     "worker": ("-m", "app", "worker"),
@@ -41,15 +41,15 @@ PROCESSES: Mapping[str, tuple[str, ...]] = {
 
 
 class StartError(Exception):
-    """Something is in the way; the text says what in words for a person."""
+    """Something cannot start; the text is for the user."""
 
 
 class StopRequested(Exception):
-    """A signal asked us to stop."""
+    """A signal requested a stop."""
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal, which may be gone by now."""
+    """Write a line to the terminal, which may be closed by now."""
     with suppress(OSError):
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
@@ -57,7 +57,7 @@ def say(text: str) -> None:
 
 @dataclass
 class Supervisor:
-    """Starts programs one after the other, and stops them when any of them or a person ends it."""
+    """Starts programs in sequence; stops all when one of them ends or a signal arrives."""
 
     environment: dict[str, str]
     lock: int
@@ -66,30 +66,30 @@ class Supervisor:
     stopping: bool = False
 
     def request_stop(self, _signum: int, _frame: FrameType | None) -> None:
-        """Take note of a signal; `check` acts on it at the next safe moment."""
+        """Record a signal; `check` acts on it at the next safe moment."""
         self.stopping = True
 
     def check(self) -> None:
-        """Notice what happened meanwhile.
+        """Check for signals and for programs that have ended.
 
-        :raises StopRequested: if a signal asked us to stop
+        :raises StopRequested: if a signal requested a stop
         :raises StartError: if a program ended by itself
         """
         if self.stopping:
             raise StopRequested
         if self.postgres and self.postgres.exit_status is not None:
-            raise StartError(f"PostgreSQL ended by itself; its log is {self.postgres.log}.")
+            raise StartError(f"PostgreSQL has stopped; its log is {self.postgres.log}.")
         for name, child in self.children.items():
             if (status := child.exit_status) is not None:
-                raise StartError(f"{name} ended by itself with status {status}.")
+                raise StartError(f"{name} ended with status {status}.")
 
     def pause(self) -> None:
-        """Let a moment pass and notice what happened in it."""
+        """Wait a moment, then `check`."""
         time.sleep(POLL_S)
         self.check()
 
     def spawn(self, *arguments: str) -> Child:
-        """Run Python with these arguments."""
+        """Start Python with these arguments."""
         return Child(
             [sys.executable, *arguments],
             environment=self.environment,
@@ -99,7 +99,7 @@ class Supervisor:
 
     @contextmanager
     def running(self, name: str, *arguments: str) -> Generator[None]:
-        """Keep a program running for as long as the context lasts."""
+        """Run a program as long as the context lasts."""
         self.check()
         child = self.children[name] = self.spawn(*arguments)
         try:
@@ -109,7 +109,7 @@ class Supervisor:
             child.stop()
 
     def finish(self, name: str, *arguments: str) -> None:
-        """Run a program to its end.
+        """Run a program until it ends.
 
         :raises StartError: if it fails
         """
@@ -135,7 +135,7 @@ class Supervisor:
 
 
 def answers(port: int, path: str) -> bool:
-    """Say whether a path on this machine answers 200 now."""
+    """Return whether a path on this machine answers 200 now."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", path)
@@ -147,10 +147,10 @@ def answers(port: int, path: str) -> bool:
 
 
 def hold_lock(path: Path) -> int:
-    """Make sure that we are the only one here, and return the descriptor that says so.
+    """Take the lock of this checkout and return its descriptor.
 
-    The watchers of our programs hold it as well. When we are killed, it is free for the next
-    start once they have cleared up behind us.
+    The watchers of our programs inherit it. After a kill of this process the lock is free as soon
+    as they have stopped the programs.
 
     :raises StartError: if another start runs
     """
@@ -164,10 +164,12 @@ def hold_lock(path: Path) -> int:
         except OSError:
             holder = os.pread(descriptor, 20, 0).decode().strip()
             if not holder or _is_alive(int(holder)) or time.monotonic() > deadline:
-                raise StartError(f"It runs already here (process {holder}).") from None
+                raise StartError(
+                    f"It is already running in this checkout (process {holder})."
+                ) from None
             if not waited:
                 waited = True
-                say("Waiting for what a killed start left running")
+                say("Waiting for the programs of a killed start to stop")
             time.sleep(POLL_S)
         else:
             os.truncate(descriptor, 0)
@@ -186,34 +188,36 @@ def _is_alive(pid: int) -> bool:
 
 
 def check_ports(settings: Settings) -> None:
-    """Make sure that the service can listen.
+    """Check that the service can listen.
 
-    :raises StartError: if one of its ports is taken
+    :raises StartError: if one of its ports is in use
     """
     for name, port in (("PORT", settings.port), ("METRICS_PORT", settings.metrics_port)):
         if port and not port_is_free(port, settings.host):
             raise StartError(
-                f"Port {port} is taken by another program: end it, or choose another with {name}=."
+                f"Port {port} is in use by another program: stop it, or change {name}."
             )
 
 
 def choose_fakestore_port() -> int:
     """Return FAKESTORE_PORT from the environment or `.env`, or a free one.
 
-    :raises StartError: if the one asked for cannot be had
+    :raises StartError: if the configured one is invalid or in use
     """
-    wish = os.environ.get("FAKESTORE_PORT") or dotenv_values(ROOT / ".env").get("FAKESTORE_PORT")
-    if not wish:
+    configured = os.environ.get("FAKESTORE_PORT") or dotenv_values(ROOT / ".env").get(
+        "FAKESTORE_PORT"
+    )
+    if not configured:
         return FAKESTORE_PORT if port_is_free(FAKESTORE_PORT) else free_port()
-    if not (wish.isascii() and wish.isdecimal() and 0 < int(wish) < 65536):
-        raise StartError(f"FAKESTORE_PORT is no port: {wish}")
-    if not port_is_free(int(wish)):
-        raise StartError(f"Port {wish} is taken by another program: change FAKESTORE_PORT.")
-    return int(wish)
+    if not (configured.isascii() and configured.isdecimal() and 0 < int(configured) < 65536):
+        raise StartError(f"FAKESTORE_PORT is not a port: {configured}")
+    if not port_is_free(int(configured)):
+        raise StartError(f"Port {configured} is in use by another program: change FAKESTORE_PORT.")
+    return int(configured)
 
 
 def run(supervisor: Supervisor, settings: Settings) -> None:
-    """Start all, tell where it is, and keep it running until a signal."""
+    """Start everything, print the URLs, and run until a signal."""
     notes: list[tuple[str, str]] = []
     fakestore_port: int | None = None
     with ExitStack() as stack:
@@ -233,24 +237,24 @@ def run(supervisor: Supervisor, settings: Settings) -> None:
             command = ("-m", "development.fakestore", "--port", str(port), "--public-url", url)
             stack.enter_context(supervisor.running("The Fake Store", *command))
             supervisor.environment["FAKESTORE_URL"] = f"http://127.0.0.1:{port}"
-            notes.insert(0, ("Fake Store", f"{url}/ (make it slow, failing, absent)"))
+            notes.insert(0, ("Fake Store", f"{url}/ (switches for delays, errors and outages)"))
             fakestore_port = port
         say("Migrating the database")
         supervisor.finish("python -m app migrate", "-m", "app", "migrate")
         if fakestore_port is not None:
-            # It starts while the database is migrated.
+            # It has started in parallel with the migration.
             supervisor.wait_for(fakestore_port, "/health")
         metrics_port = settings.metrics_port
         for name, arguments in PROCESSES.items():
             say(f"Starting the {name}")
             if metrics_port is not None:
-                # One for each: they run on one machine.
+                # A port for each process, because they share this machine.
                 supervisor.environment["METRICS_PORT"] = str(metrics_port)
                 notes.append(("Metrics", f"http://localhost:{metrics_port}/metrics ({name})"))
                 metrics_port += 1
             stack.enter_context(supervisor.running(f"The {name}", *arguments))
         supervisor.wait_for(settings.port, "/health/ready")
-        _greet(settings.port, notes)
+        _print_urls(settings.port, notes)
         try:
             while True:
                 supervisor.pause()
@@ -263,12 +267,12 @@ def _shortest(path: Path) -> str:
     return shlex.quote(str(inside))
 
 
-def _greet(port: int, notes: list[tuple[str, str]]) -> None:
+def _print_urls(port: int, notes: list[tuple[str, str]]) -> None:
     base = f"http://localhost:{port}"
     lines = [("API", f"{base}/docs"), *notes]
     say("\n" + "\n".join(f"  {name:<12}{text}" for name, text in lines))
     say(
-        "\nIt runs; Ctrl-C stops it. A first request:\n\n"
+        "\nRunning; Ctrl-C stops it. A first request:\n\n"
         f"curl -i {base}/auth/sign-up -H 'Content-Type: application/json' \\\n"
         """  -d '{"name": "Ana Souza", "email": "ana@example.com","""
         """ "password": "caju e maracujá"}'\n"""
@@ -276,17 +280,17 @@ def _greet(port: int, notes: list[tuple[str, str]]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    # Without bytecode, every start would compile the service anew.
+    # Without bytecode, every start would compile the service again.
     return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
 def main() -> int:
-    """Run everything; return 0 when asked to stop, 1 when something failed, 2 for bad settings."""
+    """Run everything; return 0 after a signal, 1 after a failure, 2 for invalid settings."""
     os.chdir(ROOT)
     supervisor = Supervisor(environment=_environment(), lock=-1)
     for signum in STOP_SIGNALS:
         signal.signal(signum, supervisor.request_stop)
-    # The script holds them back until here, so that none falls into the imports.
+    # The script blocks signals until here, so that none interrupts the imports.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
         settings = load_settings()

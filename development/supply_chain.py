@@ -1,11 +1,11 @@
-"""What the image is made of, and whether something of it is known to be vulnerable.
+"""The software bill of materials of the image, and its known vulnerabilities.
 
 `python -m development.supply_chain sbom [FILE]` writes a software bill of materials (CycloneDX,
-JSON) of the packages that the image has: exactly those, installed from poetry.lock as in the
-Dockerfile. `... audit` asks PyPI's advisory database about each of them. Exit status: 0 nothing is
-known, 1 something is, 2 it could not be done, 3 the database could not be asked about all of them.
+JSON) of exactly the packages in the image, installed from poetry.lock as in the Dockerfile.
+`... audit` looks up each of them in the advisory database of PyPI. Exit status: 0 no known
+vulnerability, 1 at least one, 2 failure, 3 some packages could not be looked up.
 
-The tools have a place of their own, as Poetry has: what they need is no part of the project.
+The tools have their own environment, as Poetry has: their dependencies are no part of the project.
 """
 
 import json
@@ -46,7 +46,7 @@ VULNERABLE, FAILED, UNKNOWN = 1, 2, 3
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the command line says."""
+    """Run the command of the command line."""
     match arguments:
         case ["sbom"]:
             work = write_sbom(LOCAL / "sbom.json")
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def write_sbom(target: Path) -> int:
-    """Write the bill of materials of what the image has; returns the exit status."""
+    """Write the bill of materials of the image; return the exit status."""
     try:
         prepare()
         ensure_runtime()
@@ -83,15 +83,15 @@ def write_sbom(target: Path) -> int:
 
 
 def described(pyproject: Path) -> str:
-    """Return what a project says of itself, and nothing of Poetry, at which the tool stumbles."""
+    """Return the `[project]` table alone: the tool cannot read the tables of Poetry."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    # A JSON string is one of TOML, too.
-    told = [f"{name} = {json.dumps(value)}" for name, value in project.items()]
-    return "\n".join(["[project]", *told, ""])
+    # JSON strings are also TOML strings.
+    lines = [f"{name} = {json.dumps(value)}" for name, value in project.items()]
+    return "\n".join(["[project]", *lines, ""])
 
 
 def audit() -> int:
-    """Ask about every package of the image; returns the exit status."""
+    """Look up every package of the image; return the exit status."""
     try:
         prepare()
     except InstallError as error:
@@ -99,7 +99,7 @@ def audit() -> int:
         return FAILED
     with tempfile.TemporaryDirectory(prefix="favorites-audit-") as directory:
         report = Path(directory) / "report.json"
-        asked = subprocess.run(  # noqa: S603 - our own command
+        audited = subprocess.run(  # noqa: S603 - our own command
             [
                 *(TOOLS / "bin" / "pip-audit", "--requirement", REQUIREMENTS, "--require-hashes"),
                 *("--disable-pip", "--progress-spinner", "off", "--timeout", str(TIMEOUT_S)),
@@ -110,8 +110,8 @@ def audit() -> int:
             text=True,
         )
         if not report.exists():
-            last = (asked.stderr.strip() or "no reason was given").splitlines()[-1]
-            say(f"The advisory database could not be asked: {last[:200]}")
+            last = (audited.stderr.strip() or "no reason given").splitlines()[-1]
+            say(f"The advisory database could not be queried: {last[:200]}")
             return UNKNOWN
         status, sentences = verdict(json.loads(report.read_text(encoding="utf-8")))
     for sentence in sentences:
@@ -121,38 +121,38 @@ def audit() -> int:
 
 def verdict(report: Mapping[str, Any]) -> tuple[int, Sequence[str]]:
     """
-    Judge a report of pip-audit; returns the exit status and what to tell.
+    Evaluate a report of pip-audit; return the exit status and the messages.
 
-    pip-audit counts a package that the database does not know as one without faults, also when it
-    is a mirror that knows none at all.
+    pip-audit does not fail for packages that it skips, even if an index without advisories makes
+    it skip all of them.
     """
     packages = report["dependencies"]
-    faults = [
-        f"{package['name']} {package['version']}: {fault['id']}, "
-        + (f"repaired in {', '.join(fault['fix_versions'])}" if fault["fix_versions"] else "open")
+    vulnerabilities = [
+        f"{package['name']} {package['version']}: {each['id']}, "
+        + (f"fixed in {', '.join(each['fix_versions'])}" if each["fix_versions"] else "not fixed")
         for package in packages
-        for fault in package.get("vulns", [])
+        for each in package.get("vulns", [])
     ]
     skipped = [package["name"] for package in packages if "skip_reason" in package]
     if skipped:
         shown = ", ".join(skipped[:3]) + (", …" if len(skipped) > 3 else "")
-        unasked = (
-            f"The advisory database could not be asked about {len(skipped)} of {len(packages)}"
+        not_checked = (
+            f"The advisory database could not be queried for {len(skipped)} of {len(packages)}"
             f" packages ({shown})."
         )
-        return (VULNERABLE if faults else UNKNOWN), [*faults, unasked]
-    if faults:
-        return VULNERABLE, faults
+        return (VULNERABLE if vulnerabilities else UNKNOWN), [*vulnerabilities, not_checked]
+    if vulnerabilities:
+        return VULNERABLE, vulnerabilities
     if not packages:
-        return UNKNOWN, ["The report names no package."]
-    return 0, [f"Nothing is known against any of {len(packages)} packages."]
+        return UNKNOWN, ["The report contains no package."]
+    return 0, [f"No known vulnerability in {len(packages)} packages."]
 
 
 def prepare() -> None:
     """
-    Have the tools, and the requirements of the image.
+    Install the tools and export the requirements of the image.
 
-    :raises InstallError: if that cannot be
+    :raises InstallError: if that fails
     """
     with hold_lock(LOCAL / "install.lock"):
         ensure_poetry()
@@ -162,16 +162,16 @@ def prepare() -> None:
 
 def ensure_runtime() -> None:
     """
-    Have an environment with what the image has, and nothing else.
+    Create an environment with the packages of the image and no others.
 
-    :raises InstallError: if that cannot be
+    :raises InstallError: if that fails
     """
     stamp = fingerprint(lock=REQUIREMENTS.read_bytes(), python=sys.version, place=RUNTIME)
     with hold_lock(LOCAL / "install.lock"):
         if read_stamp(RUNTIME) == stamp:
             return
         count = len(pinned_names(REQUIREMENTS.read_text(encoding="utf-8")))
-        say("Installing what the image has into .local/runtime")
+        say("Installing the packages of the image into .local/runtime")
         make_venv(RUNTIME, "--without-pip")
         run(
             [

@@ -1,4 +1,4 @@
-"""Run pytest so that nothing is left behind, however the run ends: `development/test`."""
+"""Run pytest so that fixtures clean up after every kind of end: `development/test`."""
 
 import os
 import signal
@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from app.infra.hashing.executor import usable_cores
+from app.infra.hashing.cores import usable_cores
 
 
 def database(environment: dict[str, str]) -> str:
-    """Say in words which database the tests are going to use."""
+    """Describe the database that the tests will use."""
     if url := environment.get("TEST_DATABASE_URL"):
         parts = urlsplit(url)
         return f"{parts.path.lstrip('/')} on {parts.hostname or 'localhost'} (TEST_DATABASE_URL)"
@@ -22,7 +22,7 @@ def database(environment: dict[str, str]) -> str:
 
 
 def _interrupt(_signum: int, _frame: FrameType | None) -> None:
-    # As Ctrl-C, which lets fixtures stop what they have started.
+    # As after Ctrl-C, fixtures stop what they have started.
     raise KeyboardInterrupt
 
 
@@ -39,8 +39,8 @@ def _processes(arguments: list[str]) -> list[str]:
     """Run on all cores unless the arguments say how many, or ask for a debugger."""
     if any(argument.startswith(("-n", "--numprocesses", "--pdb")) for argument in arguments):
         return []
-    # One more than there are cores, for many tests wait for what they have started. Those of one
-    # file share it; files come as they are found, so that the last of them are short.
+    # One more than the cores, because many tests wait for processes. Tests of one file share
+    # fixtures; files run in the order found, which has short ones last.
     processes = usable_cores() + 1
     return [f"--numprocesses={processes}", "--dist=loadfile", "--no-loadscope-reorder"]
 

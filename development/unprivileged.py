@@ -1,9 +1,9 @@
-"""Become an ordinary user and then another program: `unprivileged.py UID GID PROGRAM ARGUMENTS…`.
+"""Run a program as an unprivileged user: `unprivileged.py UID GID PROGRAM ARGUMENTS…`.
 
-PostgreSQL refuses to run as root. Started by root, it runs as another user, who keeps one thing
-of root's: the capability to pass through directories. A checkout under /root therefore works
-without opening /root to anybody, and without an account made for it. Where there are no
-capabilities (another kernel, a container without them) the ordinary permissions decide.
+PostgreSQL refuses to run as root. Started by root, it runs as another user who keeps one
+capability, to pass through directories. A checkout under /root therefore works without opening
+/root to others, and without a new account. Without capabilities (another kernel, a restricted
+container) ordinary permissions apply.
 """
 
 import ctypes
@@ -19,16 +19,16 @@ CAPABILITY_VERSION_3 = 0x20080522
 
 
 def keep_capabilities() -> bool:
-    """Keep all capabilities over the change of user, also for access(2); say whether we may."""
+    """Keep all capabilities over the change of user; return whether that worked."""
     if sys.platform != "linux":
         return False
     return not ctypes.CDLL(None).prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
 
 
-def keep_only_passage() -> None:
-    """Drop all capabilities but CAP_DAC_OVERRIDE, which stays over the coming exec.
+def keep_directory_access() -> None:
+    """Drop all capabilities but CAP_DAC_OVERRIDE, which the next exec keeps.
 
-    :raises OSError: if the kernel does not let us
+    :raises OSError: if the kernel refuses
     """
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
@@ -41,14 +41,14 @@ def keep_only_passage() -> None:
 
 
 def main() -> None:
-    """Change the user for good, then the program."""
+    """Change the user permanently, then execute the program."""
     uid, gid = int(sys.argv[1]), int(sys.argv[2])
     kept = keep_capabilities()
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
     if kept:
-        keep_only_passage()
+        keep_directory_access()
     os.execv(sys.argv[3], sys.argv[3:])  # noqa: S606 - the caller's own command
 
 

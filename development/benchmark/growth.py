@@ -1,24 +1,22 @@
-"""How the service behaves as there is more: favorites, rows, workers, connections."""
+"""Throughput as the amounts grow: connections, rows, favorites of one customer, API processes."""
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
 
 import psycopg
 
 from development.benchmark.data import FAVORITES, remove_added
 from development.benchmark.load import Load
-from development.benchmark.scenario import Driver, Scenario, scenarios
-from development.benchmark.stage import Stage, stage
-from development.outage import say
+from development.benchmark.rounds import CONNECTIONS, Json, Side
+from development.benchmark.scenario import Scenario, scenarios
+from development.benchmark.testbed import Testbed, running_testbed
+from development.service import say
 
 SECONDS = 3.0
-CONNECTIONS = 32
 READS = ("list", "contains")
 WRITES = ("add",)
+BATCH = 100_000
 
-Json = dict[str, Any]
-
-_MORE_OF_ONE = """
+_MORE_PRODUCTS = """
     INSERT INTO products_cache (product_id, title, title_key, price, price_since, description,
         category, image, fetched_at)
     SELECT n, 'Product ' || n, 'product ' || n, n %% 1000, now(), 'One of many.', 'many', '', now()
@@ -32,10 +30,10 @@ _FAVORITES_OF_ONE = """
     FROM products_cache ORDER BY product_id LIMIT %(count)s
     ON CONFLICT DO NOTHING
 """
-# Of customers whom nobody asks for; every row has its place in every index. What they refer to is
-# there: looking for it ten million times would take longer than all that is measured.
-_UNCHECKED = "SET session_replication_role = replica"
-_ROWS = """
+# Foreign keys are valid by construction: checking ten million would take longer than the
+# measurements. The indexes are maintained as always.
+_WITHOUT_CHECKS = "SET session_replication_role = replica"
+_OTHER_CUSTOMERS = """
     WITH others AS (
         INSERT INTO customers (id, name, name_key, email, email_key, role, created_at, updated_at,
             version)
@@ -51,27 +49,26 @@ _ROWS = """
     SELECT others.id, product_id, now() - product_id * interval '1 minute', title, price, image
     FROM others CROSS JOIN products_cache WHERE product_id <= 10
 """
-BATCH = 100_000
 
 
 def measure(*, most_rows: int, workers: Sequence[int] = (1, 2, 4)) -> Iterator[Json]:
-    """Measure the operations at every size; yields each result as it is there."""
-    with stage(customers=10_000) as running:
+    """Measure the operations at each size; yield each result when it is known."""
+    with running_testbed(customers=10_000) as testbed:
         for connections in (32, 128, 512, 1024):
-            yield from _points("connections", connections, running, connections=connections)
+            yield from _points("connections", connections, testbed, connections=connections)
         rows = 100_000
-        yield from _points("rows", rows, running, names=READS + WRITES)
+        yield from _points("rows", rows, testbed, names=READS + WRITES)
         while rows * 10 <= most_rows:
-            _add_rows(running, rows * 9)
+            _add_rows(testbed, rows * 9)
             rows *= 10
-            yield from _points("rows", rows, running, names=READS + WRITES)
-        # Last: what is added for the measurement is told by its product from what was there.
+            yield from _points("rows", rows, testbed, names=READS + WRITES)
+        # Last, because `remove_added` would remove these favorites too.
         for count in (10, 100, 1000, 10_000):
-            _give_one(running, count)
-            yield from _points("favorites of one customer", count, running, people=1)
+            _give_one_customer(testbed, count)
+            yield from _points("favorites of one customer", count, testbed, customers=1)
     for number in workers:
-        with stage(customers=10_000, workers=number) as running:
-            yield from _points("workers", number, running)
+        with running_testbed(customers=10_000, workers=number) as testbed:
+            yield from _points("workers", number, testbed)
 
 
 def as_table(points: Sequence[Json]) -> str:
@@ -95,52 +92,52 @@ def as_table(points: Sequence[Json]) -> str:
 def _points(
     what: str,
     size: int,
-    running: Stage,
+    testbed: Testbed,
     *,
     names: Collection[str] = READS,
-    people: int = 10_000,
+    customers: int = 10_000,
     connections: int = CONNECTIONS,
 ) -> Iterator[Json]:
-    for scenario in scenarios(running.people[:people]):
+    for scenario in scenarios(testbed.customers[:customers]):
         if scenario.name in names:
-            point = _measured(scenario, running, connections=connections)
+            point = _measured(scenario, testbed, connections=connections)
             say(f"  {what} {size} {scenario.name}: {point}")
             yield {"what": what, "size": size, "operation": scenario.name, **point}
 
 
-def _measured(scenario: Scenario, running: Stage, *, connections: int) -> Json:
-    drive = Driver(stage=running)
+def _measured(scenario: Scenario, testbed: Testbed, *, connections: int) -> Json:
     point: Json = {}
-    for side, server, requests in (
-        ("limit", running.limit, scenario.limit),
-        ("service", running.service, scenario.service),
+    for name, server, requests in (
+        ("limit", testbed.limit, scenario.limit),
+        ("service", testbed.service, scenario.service),
     ):
-        load = Load(server.port, requests, running.directory, "growth")
+        load = Load(server.port, requests, testbed.directory, "growth")
         load.run(seconds=1.0, connections=CONNECTIONS)
         if scenario.writes:
-            remove_added(running.database_url, running.people)
-        done = drive.round(server, load, seconds=SECONDS, connections=connections, may_refuse=True)
+            remove_added(testbed.database_url, testbed.customers)
+        side = Side(server=server, load=load, connections=connections)
+        done = side.drive(seconds=SECONDS, may_refuse=True)
         if scenario.writes:
-            remove_added(running.database_url, running.people)
-        point[side] = done.as_json()
+            remove_added(testbed.database_url, testbed.customers)
+        point[name] = done.as_json()
     return point
 
 
-def _give_one(running: Stage, count: int) -> None:
+def _give_one_customer(testbed: Testbed, count: int) -> None:
     if count <= FAVORITES:
         return
-    with psycopg.connect(running.database_url, autocommit=True) as connection:
-        connection.execute(_MORE_OF_ONE, {"last": count + 100})
-        connection.execute(_FAVORITES_OF_ONE, {"id": running.people[0].id, "count": count})
+    with psycopg.connect(testbed.database_url, autocommit=True) as connection:
+        connection.execute(_MORE_PRODUCTS, {"last": count + 100})
+        connection.execute(_FAVORITES_OF_ONE, {"id": testbed.customers[0].id, "count": count})
         connection.execute("VACUUM ANALYZE favorites, products_cache")
 
 
-def _add_rows(running: Stage, rows: int) -> None:
-    with psycopg.connect(running.database_url, autocommit=True) as connection:
-        connection.execute(_UNCHECKED)
+def _add_rows(testbed: Testbed, rows: int) -> None:
+    with psycopg.connect(testbed.database_url, autocommit=True) as connection:
+        connection.execute(_WITHOUT_CHECKS)
         for batch in range(0, rows, BATCH):
             connection.execute(
-                _ROWS,
+                _OTHER_CUSTOMERS,
                 {"batch": f"{rows}-{batch}", "customers": min(BATCH, rows - batch) // 10},
             )
         connection.execute("VACUUM ANALYZE favorites")

@@ -1,4 +1,4 @@
-"""How throughput changes as there is more, as a plot (SVG): level is good."""
+"""Throughput as the amounts grow, as a plot (SVG); a level line is good."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,40 +21,38 @@ Point = Mapping[str, Any]
 
 
 def draw(points: Sequence[Point]) -> str:
-    """Return one panel for each thing that grows, with a line for each operation."""
+    """Return one panel for each amount that grows, with a line for each operation."""
     panels = list(dict.fromkeys(each["what"] for each in points))
     width = (WIDTH - LEFT - RIGHT - GAP * (len(panels) - 1)) / len(panels)
     parts = [
-        f'<text x="20" y="30">Requests a second, as there is more</text>{_legend(points)}',
+        f'<text x="20" y="30">Requests per second</text>{_legend(points)}',
         *_grid(),
     ]
     for number, what in enumerate(panels):
         left = LEFT + number * (width + GAP)
         parts += _panel([each for each in points if each["what"] == what], left, width)
-    return framed(
-        "Throughput as there is more of everything", parts, height=HEIGHT, style=STYLE + _COLORS
-    )
+    return framed("Throughput as the amounts grow", parts, height=HEIGHT, style=STYLE + _COLORS)
 
 
 def _panel(points: Sequence[Point], left: float, width: float) -> list[str]:
     sizes = sorted({each["size"] for each in points})
-    at = {size: left + width * (n + 0.5) / len(sizes) for n, size in enumerate(sizes)}
+    columns = {size: left + width * (n + 0.5) / len(sizes) for n, size in enumerate(sizes)}
     parts = [f'<text x="{left:.1f}" y="{TOP - 14}">{points[0]["what"]}</text>']
     parts += [
-        f'<text class="soft" x="{at[size]:.1f}" y="{BOTTOM + 22}" text-anchor="middle">'
+        f'<text class="soft" x="{columns[size]:.1f}" y="{BOTTOM + 22}" text-anchor="middle">'
         f"{_short(size)}</text>"
         for size in sizes
     ]
     for operation in dict.fromkeys(each["operation"] for each in points):
-        places = [
-            (at[each["size"]], _height(each["service"]["per_s"]))
+        points_at = [
+            (columns[each["size"]], _height(each["service"]["per_s"]))
             for each in points
             if each["operation"] == operation
         ]
-        line = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+        line = "L".join(f"{x:.1f} {y:.1f}" for x, y in points_at)
         parts.append(f'<path class="line {operation}" d="M{line}"/>')
         parts += [
-            f'<circle class="{operation}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>' for x, y in places
+            f'<circle class="{operation}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>' for x, y in points_at
         ]
     return parts
 

@@ -1,11 +1,11 @@
-"""The limit: a bare ASGI callable that lets PostgreSQL build the JSON, and knows no safety at all.
+"""The limit: a bare ASGI callable that lets PostgreSQL build the JSON, without any safeguard.
 
-It answers as the service does, by one statement each; to sign in, by two and a verification
-between them. What a service does besides, finding out who asks, limits, logs, metrics, headers,
-can only cost; how much, the benchmark tells.
+It gives the same answers as the service, with one statement for each; a sign-in takes two, with a
+verification of the password between them. Everything else that the service does (authentication,
+rate limits, logs, metrics, headers) is extra cost, which the benchmark shows.
 
 `python -m development.benchmark.limit PORT` serves it (`DATABASE_URL`), `... argon2 SECONDS CORES`
-tells how many passwords a second so many of its cores can verify.
+prints how many passwords per second these cores can verify.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from app.infra.hashing.argon2 import Argon2Parameters
-from app.infra.hashing.executor import usable_cores
+from app.infra.hashing.cores import usable_cores
 from development.benchmark.data import PASSWORD
 
 CONNECTIONS = 10
@@ -84,9 +84,9 @@ class Limit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._lifespan(receive, send)
             return
-        status, body = await self._answer(scope, receive)
+        status, body = await self._respond(scope, receive)
         await send(
             {
                 "type": "http.response.start",
@@ -99,7 +99,7 @@ class Limit:
         )
         await send({"type": "http.response.body", "body": body})
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         self._pool = await asyncpg.create_pool(
             self._url, min_size=CONNECTIONS, max_size=CONNECTIONS, server_settings={"jit": "off"}
@@ -109,7 +109,7 @@ class Limit:
         await self._pool.close()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
+    async def _respond(self, scope: Scope, receive: Receive) -> tuple[int, bytes]:
         parts = scope["path"].split("/")
         match parts[1:]:
             case ["products", number]:
@@ -117,13 +117,13 @@ class Limit:
             case ["customers", id_, "favorites"]:
                 return 200, (await self._pool.fetchval(_LIST, UUID(id_))).encode()
             case ["customers", id_, "favorites", "contains"]:
-                asked = parse_qs(scope["query_string"].decode())["product_ids"][0]
-                numbers = [int(number) for number in asked.split(",")]
+                text = parse_qs(scope["query_string"].decode())["product_ids"][0]
+                numbers = [int(number) for number in text.split(",")]
                 found = await self._pool.fetchval(_CONTAINS, UUID(id_), numbers)
                 return 200, found.encode()
             case ["customers", id_, "favorites", number]:
-                done = await self._pool.execute(_ADD, UUID(id_), int(number))
-                return 201 if done.endswith("1") else 200, b"{}"
+                result = await self._pool.execute(_ADD, UUID(id_), int(number))
+                return 201 if result.endswith("1") else 200, b"{}"
             case ["auth", "sign-in"]:
                 return await self._sign_in(**json.loads((await receive())["body"]))
             case _:
@@ -131,10 +131,10 @@ class Limit:
 
     async def _sign_in(self, *, email: str, password: str) -> tuple[int, bytes]:
         customer_id, hashed = await self._pool.fetchrow(_ACCOUNT, email)
-        right = await asyncio.get_running_loop().run_in_executor(
+        matches = await asyncio.get_running_loop().run_in_executor(
             self._hashing, Argon2Parameters().verify, password.encode(), hashed
         )
-        if not right:
+        if not matches:
             return 401, b"{}"
         await self._pool.execute(_SESSION, customer_id)
         return 200, b"{}"
@@ -146,11 +146,7 @@ def create_app() -> Limit:
 
 
 def verifications_per_s(seconds: float, *, cores: int) -> float:
-    """
-    Verify a password over and over on so many cores.
-
-    Returns how many were done each second.
-    """
+    """Verify a password repeatedly on this many cores; return the verifications per second."""
     parameters = Argon2Parameters()
     secret = PASSWORD.encode()
     hashed = parameters.hash(secret)
@@ -191,7 +187,7 @@ def main() -> None:
             json.dumps(verifications_per_s(float(sys.argv[2]), cores=int(sys.argv[3])))
         )
         return
-    runner = asyncio.Runner(loop_factory=uvicorn.Config(None, loop="uvloop").get_loop_factory())  # type: ignore[arg-type]  # only its loop is asked for
+    runner = asyncio.Runner(loop_factory=uvicorn.Config(None, loop="uvloop").get_loop_factory())  # type: ignore[arg-type]  # only its loop is used
     with runner:
         runner.run(_serve(int(sys.argv[1])))
 

@@ -1,4 +1,4 @@
-"""Load on a server: by wrk where it is installed, by a driver of our own where it is not."""
+"""Load on a server, made by wrk if that is installed and by our own driver otherwise."""
 
 import asyncio
 import json
@@ -22,30 +22,29 @@ _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 class LoadError(Exception):
-    """The load could not be made; the text says why."""
+    """No load was made; the text says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
     """
-    How many requests are made in a second, by all connections together.
+    Requests per second of all connections together.
 
-    They come as those of many strangers do, by chance (a Poisson process), or `evenly`, one after
-    the other.
+    They arrive at random (a Poisson process), or `evenly` spaced.
     """
 
     per_s: float
     evenly: bool = False
 
     def pause(self, *, connections: int) -> tuple[float, str]:
-        """Return for how many milliseconds "each" connection pauses, or "all" of them together."""
-        of_all_ms = 1000 / self.per_s
-        return (of_all_ms, "all") if self.evenly else (of_all_ms * connections, "each")
+        """Return the pause in milliseconds, and whether "each" connection or "all" share it."""
+        interval_ms = 1000 / self.per_s
+        return (interval_ms, "all") if self.evenly else (interval_ms * connections, "each")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What one round of load saw; `refused` were answered with 400 or more."""
+    """The figures of one round of load; `refused` requests were answered 400 or above."""
 
     requests: int
     seconds: float
@@ -56,14 +55,14 @@ class Measurement:
 
     @property
     def rate(self) -> float:
-        """Answers in a second."""
+        """Answers per second."""
         return self.requests / self.seconds
 
 
 def request(
     method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b""
 ) -> bytes:
-    """Word a request as it is sent."""
+    """Return a request as the bytes that are sent."""
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     if body:
@@ -72,46 +71,40 @@ def request(
 
 
 def driver() -> str:
-    """Name what makes the load here."""
+    """Return the name of the program that makes the load on this machine."""
     return "wrk" if shutil.which("wrk") else "asyncio"
 
 
 class Load:
-    """Prepared requests for one server, sent in turn by several connections at once."""
+    """Prepared requests for one server, sent in turn over several connections at once."""
 
     def __init__(self, port: int, requests: Sequence[bytes], directory: Path, name: str) -> None:
         self._port = port
-        self._requests = requests
         self._file = directory / f"{name}-{port}.requests"
         self._file.write_bytes(b"".join(each + b"\0" for each in requests))
 
     @property
     def port(self) -> int:
-        """Where the server listens."""
+        """The port of the server."""
         return self._port
-
-    @property
-    def sample(self) -> Sequence[bytes]:
-        """Some of the requests."""
-        return self._requests[:200]
 
     def run(self, *, seconds: float, connections: int, at: Rate | None = None) -> Measurement:
         """
-        Keep every connection busy, or ask at a rate.
+        Keep every connection busy, or send requests at a rate.
 
         :raises LoadError: if nothing was measured
         """
         return self.start(seconds=seconds, connections=connections, at=at).wait()
 
     def start(self, *, seconds: float, connections: int, at: Rate | None = None) -> "Running":
-        """Begin to make load, in a process of its own."""
-        pause_ms, who = (0.0, "each") if at is None else at.pause(connections=connections)
-        settings = [str(self._file), f"{pause_ms:g}", who]
+        """Start to make load in a process of its own."""
+        pause_ms, shared_by = (0.0, "each") if at is None else at.pause(connections=connections)
+        settings = [str(self._file), f"{pause_ms:g}", shared_by]
         if driver() == "wrk":
             # wrk counts in whole seconds; one thread, as it shares the cores with what it drives.
             command = [
                 *("wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"),
-                # What is slow is to be seen, not left out.
+                # Slow answers have to be part of the figures.
                 *("--timeout", f"{TIMEOUT_S}s"),
                 *("-s", str(_SCRIPT), f"http://127.0.0.1:{self._port}", "--", *settings),
             ]
@@ -128,13 +121,13 @@ class Load:
 
 
 class Running:
-    """Load that is being made."""
+    """A running program that makes load."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
     def is_over(self, *, within_s: float) -> bool:
-        """Tell whether it has ended, as soon as it has or after some seconds."""
+        """Wait up to some seconds for the end; return whether it has ended."""
         try:
             self._process.wait(within_s)
         except subprocess.TimeoutExpired:
@@ -143,7 +136,7 @@ class Running:
 
     def wait(self) -> Measurement:
         """
-        Return what was measured.
+        Wait for the end and return the figures.
 
         :raises LoadError: if nothing was measured
         """
@@ -158,13 +151,13 @@ class Running:
 
 
 class _Driver:
-    """Sends requests over several connections, as wrk does; slower, but everywhere at hand."""
+    """Sends requests over several connections as wrk does, but needs nothing installed."""
 
     def __init__(self, requests: Sequence[bytes], *, pause_s: float, evenly: bool) -> None:
         self._requests = requests
         self._pause_s = pause_s
         self._evenly = evenly
-        self._turn = 0.0
+        self._due = 0.0
         self._next = 0
         self._latencies: list[float] = []
         self._refused = 0
@@ -190,13 +183,13 @@ class _Driver:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 try:
-                    await self._ask(reader, writer, until)
+                    await self._send(reader, writer, until)
                 finally:
                     writer.close()
             except (OSError, asyncio.IncompleteReadError):
                 self._broken += 1
 
-    async def _ask(
+    async def _send(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, until: float
     ) -> None:
         while (now := time.perf_counter()) < until:
@@ -214,17 +207,17 @@ class _Driver:
     def _pause(self, now: float) -> float:
         if not self._evenly:
             return random.expovariate(1 / self._pause_s)
-        # What could not be sent in time is not sent all at once.
-        self._turn = max(self._turn + self._pause_s, now)
-        return self._turn - now
+        # Late requests are not made up for in a burst.
+        self._due = max(self._due + self._pause_s, now)
+        return self._due - now
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Make load by our own driver, and tell what it saw as wrk's script does."""
-    port, connections, seconds, file, pause_ms, who = arguments
+    """Make load with our own driver; print the figures as the wrk script does."""
+    port, connections, seconds, file, pause_ms, shared_by = arguments
     requests = Path(file).read_bytes().split(b"\0")[:-1]
     measured: Any = asyncio.run(
-        _Driver(requests, pause_s=float(pause_ms) / 1000, evenly=who == "all").run(
+        _Driver(requests, pause_s=float(pause_ms) / 1000, evenly=shared_by == "all").run(
             int(port), connections=int(connections), seconds=float(seconds)
         )
     )

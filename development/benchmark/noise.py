@@ -1,4 +1,4 @@
-"""Telling what changed from what only varies."""
+"""Distinguish changes from noise."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ NOTICEABLE = 0.03
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """The middle of several rounds, and how far they were apart."""
+    """The median of several rounds, and their lowest and highest value."""
 
     median: float
     low: float
@@ -20,7 +20,7 @@ class Spread:
     @classmethod
     def of(cls, values: Iterable[float]) -> "Spread":
         """
-        Summarize some rounds.
+        Summarize the values of several rounds.
 
         :raises ValueError: if there are none
         """
@@ -32,7 +32,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """How a figure differs between two results; `factor` is the later over the earlier."""
+    """How a figure differs between two results."""
 
     name: str
     before: Spread
@@ -41,17 +41,17 @@ class Change:
 
     @property
     def factor(self) -> float:
-        """What the earlier one has to be multiplied by; 1 if there was nothing."""
+        """The later median divided by the earlier one; 1 if that was zero."""
         return self.after.median / self.before.median if self.before.median else 1.0
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether it is both unlikely by chance and large enough to speak of."""
+        """Whether the difference is unlikely by chance, and more than three percent."""
         return self.probability < SIGNIFICANT and abs(self.factor - 1) > NOTICEABLE
 
 
 def compared(name: str, before: Sequence[float], after: Sequence[float]) -> Change:
-    """Compare a figure of two results, round by round."""
+    """Compare the rounds of a figure in two results."""
     return Change(
         name=name,
         before=Spread.of(before),
@@ -62,16 +62,16 @@ def compared(name: str, before: Sequence[float], after: Sequence[float]) -> Chan
 
 def chance(one: Sequence[float], other: Sequence[float]) -> float:
     """
-    Return how likely two samples of one and the same thing lie at least as far apart.
+    Return the probability that two samples of one distribution differ at least this much.
 
-    It is the exact test of Mann and Whitney, two-sided: it asks only which rounds were above
-    which, so that one round that was disturbed says no more than one round may. Four rounds each
-    are the fewest that can tell anything (p = 0.029).
+    This is the exact two-sided Mann-Whitney test. It uses only the ranks of the values, so that a
+    single disturbed round counts as one round and no more. Four rounds each are the fewest that
+    can be significant (p = 0.029).
     """
     both = sorted((*one, *other))
-    # Equal values share the mean of their places.
+    # Equal values share the mean of their ranks.
     ranks = {
-        value: statistics.mean(place for place, each in enumerate(both) if each == value)
+        value: statistics.mean(rank for rank, each in enumerate(both) if each == value)
         for value in set(both)
     }
     pooled = [ranks[value] for value in both]

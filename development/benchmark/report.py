@@ -1,8 +1,6 @@
-"""What was measured, as a table, a plot and a comparison."""
+"""A result as tables, as a plot, and compared with another result."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from development.benchmark.noise import Change, Spread, compared
@@ -11,11 +9,11 @@ WIDTH, LEFT, BAR, GAP, TOP = 860, 250, 24, 18, 64
 
 STYLE = """
   svg { font: 13px system-ui, sans-serif }
-  .ground { fill: #ffffff } text { fill: #24292f } .soft { fill: #6e7781; font-size: 12px }
+  .background { fill: #ffffff } text { fill: #24292f } .soft { fill: #6e7781; font-size: 12px }
   .grid { stroke: #d0d7de } .bar { fill: #0969da } .spread { stroke: #24292f; stroke-width: 2 }
   .goal { stroke: #1a7f37; stroke-width: 3 }
   @media (prefers-color-scheme: dark) {
-    .ground { fill: #0d1117 } text { fill: #e6edf3 } .soft { fill: #8d96a0 }
+    .background { fill: #0d1117 } text { fill: #e6edf3 } .soft { fill: #8d96a0 }
     .grid { stroke: #30363d } .bar { fill: #58a6ff } .spread { stroke: #e6edf3 }
     .goal { stroke: #3fb950 }
   }
@@ -27,21 +25,13 @@ Result = Mapping[str, Any]
 def as_table(result: Result) -> str:
     """Return the figures as tables in Markdown."""
     about = result["about"]
+    beside_list = [each for each in result["figures"].values() if "beside" in each]
     lines = [
         f"Revision {about['revision']}, Python {about['python']}, {about['cores']} cores shared by"
-        f" PostgreSQL, the service and {about['driver']}; {about['rounds']} rounds of"
-        f" {about['seconds']:g} s each, in turn.",
-        "",
-        "| | requests/s | limit/s | ratio (spread) | target | p50 | p99 | CPU a request |",
-        "|---|---|---|---|---|---|---|---|",
-        *(
-            f"| {figure['title']} | {_middle(figure['service'], 'per_s'):.0f}"
-            f" | {_middle(figure['limit'], 'per_s'):.0f} | {_spread(figure)}"
-            f" | ≥ {figure['target']:g} | {_middle(figure['service'], 'p50_ms'):.1f} ms"
-            f" | {_middle(figure['service'], 'p99_ms'):.1f} ms"
-            f" | {_middle(figure['service'], 'cpu_us'):.0f} µs |"
-            for figure in _against_limit(result)
-        ),
+        f" PostgreSQL, the service and {about['driver']}; rounds of {about['seconds']:g} s each,"
+        " in turn.",
+        *_rates("Beside the limit", "limit/s", _against_limit(result)),
+        *_rates("Beside the plain list", "plain list/s", beside_list),
         "",
         "| | measured (spread) | at most |",
         "|---|---|---|",
@@ -51,19 +41,38 @@ def as_table(result: Result) -> str:
             for figure in result["figures"].values()
             if "imports_s" in figure
         ),
-        f"| Memory of the worker after the run, MiB | {result['memory_mib']} | 120 |",
-        f"| … and of the process that hashes for it, MiB | {result['hashing_memory_mib']} | |",
+        f"| Memory of the API process after the run, MiB | {result['memory_mib']} | 120 |",
+        f"| … and of its hashing process, MiB | {result['hashing_memory_mib']} | |",
     ]
     return "\n".join(lines)
 
 
+def _rates(heading: str, reference: str, figures: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not figures:
+        return []
+    return [
+        "",
+        f"| {heading}, {len(figures[0]['ratio'])} rounds | requests/s | {reference}"
+        " | ratio (spread) | target | p50 | p99 | CPU per request |",
+        "|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {figure['title']} | {_median(figure['service'], 'per_s'):.0f}"
+            f" | {_median(figure['limit'], 'per_s'):.0f} | {_spread(figure)}"
+            f" | ≥ {figure['target']:g} | {_median(figure['service'], 'p50_ms'):.1f} ms"
+            f" | {_median(figure['service'], 'p99_ms'):.1f} ms"
+            f" | {_median(figure['service'], 'cpu_us'):.0f} µs |"
+            for figure in figures
+        ),
+    ]
+
+
 def as_changes(before: Result, after: Result) -> str:
-    """Return what differs between two results beyond noise, and how much everything moved."""
+    """Return how far each figure moved between two results, and whether that is beyond noise."""
     lines = [f"{before['about']['revision']} → {after['about']['revision']}"]
     for change in changes(before, after):
         verdict = "CHANGED" if change.beyond_noise else "noise"
         lines.append(
-            f"  {verdict:8} {change.name:24} {change.before.median:9.3f} →"
+            f"  {verdict:8} {change.name:27} {change.before.median:9.3f} →"
             f" {change.after.median:9.3f}  ({change.factor - 1:+.1%},"
             f" p = {change.probability:.3f})"
         )
@@ -73,9 +82,9 @@ def as_changes(before: Result, after: Result) -> str:
 
 def changes(before: Result, after: Result) -> Sequence[Change]:
     """
-    Compare everything that both results have, each figure as a share of the limit's beside it.
+    Compare the figures that both results have, each as a share of its reference.
 
-    A share stays the same when the machine as a whole is slower; what a request costs does not.
+    A slower machine does not change such a share; a more expensive request does.
     """
     found = []
     for name, old in before["figures"].items():
@@ -83,30 +92,22 @@ def changes(before: Result, after: Result) -> Sequence[Change]:
         if new is None:
             continue
         found.append(compared(f"{name} ratio", old["ratio"], new["ratio"]))
-        for unit, called in (("cpu_us", "CPU"), ("p99_ms", "p99")):
-            shares = _shares_of_limit(old, unit), _shares_of_limit(new, unit)
+        for unit, label in (("cpu_us", "CPU"), ("p99_ms", "p99")):
+            shares = _shares(old, unit), _shares(new, unit)
             if all(shares):
-                found.append(compared(f"{name} {called}", *shares))
+                found.append(compared(f"{name} {label}", *shares))
     return found
 
 
-def _shares_of_limit(figure: Mapping[str, Any], unit: str) -> Sequence[float]:
-    """Return what the service took of what the limit did, round by round, if both tell."""
+def _shares(figure: Mapping[str, Any], unit: str) -> Sequence[float]:
+    """Return service / reference of each round; empty if one of them was not measured."""
     pairs = zip(figure.get("service", ()), figure.get("limit", ()), strict=True)
     return [ours[unit] / theirs[unit] for ours, theirs in pairs if unit in theirs]
 
 
-def update_page(page: Path, table: str, *, part: str = "benchmark") -> None:
-    """Renew what stands between the markers of a part of a page."""
-    text = page.read_text(encoding="utf-8")
-    begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
-    between = re.compile(f"(?<={begin}\n).*?(?={end})", re.DOTALL)
-    page.write_text(between.sub(lambda _: f"{table}\n", text), encoding="utf-8")
-
-
 def draw(result: Result) -> str:
-    """Return a plot (SVG): how much of the limit is reached, with the spread of the rounds."""
-    figures = [each for each in _against_limit(result) if each["target"] <= 1]
+    """Return a plot (SVG) of the ratios to the limit, with the spread of the rounds."""
+    figures = _against_limit(result)
     height = TOP + len(figures) * (BAR + GAP) + 36
     scale = WIDTH - LEFT - 90
 
@@ -140,9 +141,9 @@ def draw(result: Result) -> str:
 
 
 def framed(title: str, parts: Sequence[str], *, height: int, style: str = STYLE) -> str:
-    """Return a picture (SVG) of these parts on their ground."""
-    ground = f'<rect class="ground" width="{WIDTH}" height="{height}" rx="6"/>'
-    drawn = "\n".join([ground, *parts])
+    """Return a picture (SVG) of these parts on a background."""
+    background = f'<rect class="background" width="{WIDTH}" height="{height}" rx="6"/>'
+    drawn = "\n".join([background, *parts])
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">\n'
         f"<title>{title}</title>\n<style>{style}</style>\n{drawn}\n</svg>\n"
@@ -153,14 +154,15 @@ def _bounded(figure: Mapping[str, Any]) -> Iterator[str]:
     if "at_most" in figure:
         yield f"| {figure['title']} | {_spread(figure)} | {figure['at_most']:g} |"
     if "ratio_of_limit" in figure:
-        yield f"| … and those of the limit | {_spread_of(figure['ratio_of_limit'])} | |"
+        yield f"| … and the same of the limit | {_spread_of(figure['ratio_of_limit'])} | |"
 
 
-def _against_limit(result: Result) -> Iterator[Mapping[str, Any]]:
-    return (each for each in result["figures"].values() if "target" in each)
+def _against_limit(result: Result) -> Sequence[Mapping[str, Any]]:
+    figures = result["figures"].values()
+    return [each for each in figures if "target" in each and "beside" not in each]
 
 
-def _middle(rounds: Sequence[Mapping[str, float]], unit: str) -> float:
+def _median(rounds: Sequence[Mapping[str, float]], unit: str) -> float:
     return Spread.of(each[unit] for each in rounds).median
 
 

@@ -1,212 +1,138 @@
-"""What is asked of the service and of the limit, and whether they answer right."""
+"""The operations that are measured beside the limit."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from development.benchmark.data import FAVORITES, PASSWORD, PRODUCTS, Person
-from development.benchmark.load import Load, Measurement, request
-from development.benchmark.stage import Server, Stage, ask
+from development.benchmark.data import PRODUCTS, Customer, remove_added
+from development.benchmark.load import Load, request
+from development.benchmark.requests import anonymous, new_favorites, own, plain
+from development.benchmark.rounds import (
+    CONNECTIONS,
+    Comparison,
+    Round,
+    Side,
+    WrongAnswerError,
+    check,
+)
+from development.benchmark.testbed import Testbed, ask
 
-CONNECTIONS = 32
-SAMPLE_EVERY_S = 0.1
-
-
-class WrongAnswerError(Exception):
-    """Something was answered that is not right: then its speed means nothing."""
+SAMPLES = 50
+"""Of how many requests the answers are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """
-    Requests to the service, and those to the limit that do the same work.
-
-    Without a request to the limit there is nothing to compare with. `target` is the ratio that the
-    service is to reach.
-    """
+    """Requests to the service, and requests to the limit that do the same work."""
 
     name: str
     title: str
+    target: float
     service: Sequence[bytes]
-    limit: Sequence[bytes] = ()
+    limit: Sequence[bytes]
     writes: bool = False
-    target: float = 0.7
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
-    """One round of load, what it cost the process that answered, and the samples it took."""
-
-    measured: Measurement
-    cpu_us: float
-    sampled: int
-
-    def as_json(self) -> dict[str, float]:
-        """Return the figures; the CPU time is that of the server's process, a request."""
-        return {
-            "per_s": round(self.measured.rate, 1),
-            "p50_ms": round(self.measured.p50_ms, 3),
-            "p99_ms": round(self.measured.p99_ms, 3),
-            "cpu_us": round(self.cpu_us, 1),
-            "refused": self.measured.refused,
-        }
-
-
-def scenarios(people: Sequence[Person]) -> Sequence[Scenario]:
-    """Return what is measured against the limit."""
-    asked = ",".join(str(number) for number in range(1, PRODUCTS + 1))
+def scenarios(customers: Sequence[Customer]) -> Sequence[Scenario]:
+    """Return the operations, for these customers."""
+    ids = ",".join(str(number) for number in range(1, PRODUCTS + 1))
+    contains = f"/contains?product_ids={ids}"
     return (
         Scenario(
             name="list",
             title="List ten favorites",
-            service=[_own(person, "GET", "") for person in people],
-            limit=[_plain(person, "GET", "") for person in people],
+            target=0.75,
+            service=plain_lists(customers),
+            limit=[plain(customer, "GET") for customer in customers],
         ),
         Scenario(
             name="product",
             title="Read a product",
+            target=0.75,
             service=[
-                request(
-                    "GET",
-                    f"/products/{number % PRODUCTS + 1}",
-                    {"X-Forwarded-For": _address(number)},
-                )
-                for number in range(len(people))
+                anonymous(f"/products/{number % PRODUCTS + 1}", number)
+                for number in range(len(customers))
             ],
             limit=[request("GET", f"/products/{number + 1}") for number in range(PRODUCTS)],
         ),
         Scenario(
             name="contains",
             title="Which of twenty are favorites",
-            service=[_own(person, "GET", f"/contains?product_ids={asked}") for person in people],
-            limit=[_plain(person, "GET", f"/contains?product_ids={asked}") for person in people],
+            target=0.85,
+            service=[own(customer, "GET", f"/favorites{contains}") for customer in customers],
+            limit=[plain(customer, "GET", contains) for customer in customers],
         ),
         Scenario(
             name="add",
             title="Add a favorite",
-            service=[_own(person, "PUT", f"/{number}") for number in _new() for person in people],
-            limit=[_plain(person, "PUT", f"/{number}") for number in _new() for person in people],
+            target=0.75,
+            service=[
+                own(customer, "PUT", f"/favorites/{product_id}")
+                for customer, product_id in new_favorites(customers)
+            ],
+            limit=[
+                plain(customer, "PUT", f"/{product_id}")
+                for customer, product_id in new_favorites(customers)
+            ],
             writes=True,
         ),
     )
 
 
-def sign_ins(people: Sequence[Person]) -> Sequence[bytes]:
-    """Return sign-ins of everybody, each from another address."""
-    return [
-        request(
-            "POST",
-            "/auth/sign-in",
-            {"X-Forwarded-For": _address(number)},
-            f'{{"email": "{person.email}", "password": "{PASSWORD}"}}'.encode(),
-        )
-        for number, person in enumerate(people)
-    ]
+def plain_lists(customers: Sequence[Customer]) -> Sequence[bytes]:
+    """Return reads of the plain list: the first page, newest first, without filters."""
+    return [own(customer, "GET", "/favorites") for customer in customers]
 
 
-def conditional_lists(stage: Stage, *, count: int = 1000) -> Sequence[bytes]:
-    """Return lists asked for by those who hold the newest already; none if lists have no tags."""
-    conditional = []
-    for person in stage.people[:count]:
-        _, headers, _ = ask(stage.service.port, _own(person, "GET", ""))
-        tag = headers.get("etag")
-        if tag is None:
-            return ()
-        conditional.append(_own(person, "GET", "", {"If-None-Match": tag}))
-    status, _, body = ask(stage.service.port, conditional[0])
-    if status != 304 or body is not None:
-        raise WrongAnswerError(f"An unchanged list is answered with {status}.")
-    return conditional
-
-
-@dataclass(kw_only=True)
-class Driver:
-    """Makes the load of rounds, and looks at answers meanwhile."""
-
-    stage: Stage
-    expected: dict[bytes, object] = field(default_factory=dict)
-
-    def round(
-        self,
-        server: Server,
-        load: Load,
-        *,
-        seconds: float,
-        connections: int = CONNECTIONS,
-        right: Mapping[bytes, object] | None = None,
-        may_refuse: bool = False,
-    ) -> Round:
-        """
-        Drive a server for a while; `right` has answers to compare with what it says meanwhile.
-
-        Beyond what it can do it `may_refuse`, which is then part of the figures.
-
-        :raises WrongAnswerError: if a single answer was not right
-        """
-        cpu_s = server.cpu_s()
-        running = load.start(seconds=seconds, connections=connections)
-        sampled = 0
-        pairs = list((right or {}).items())
-        while not running.is_over(within_s=SAMPLE_EVERY_S):
-            if pairs:
-                asked, answer = pairs[sampled % len(pairs)]
-                check(server.port, asked, answer)
-                sampled += 1
-        measured = running.wait()
-        if measured.broken or (measured.refused and not may_refuse):
-            raise WrongAnswerError(
-                f"{measured.refused} of {measured.requests} requests were refused,"
-                f" {measured.broken} failed."
-            )
-        cost_us = (server.cpu_s() - cpu_s) / measured.requests * 1e6
-        return Round(measured=measured, cpu_us=cost_us, sampled=sampled)
-
-
-def check(port: int, asked: bytes, answer: object) -> None:
+def compared_with_limit(testbed: Testbed, scenario: Scenario) -> Comparison:
     """
-    Ask, and compare the answer.
+    Return the comparison of a scenario; what its rounds add is removed after each.
 
-    :raises WrongAnswerError: if it is another one
+    :raises WrongAnswerError: if service and limit answer differently
     """
-    status, _, body = ask(port, asked)
-    if status != 200 or body != answer:
-        raise WrongAnswerError(f"{asked.splitlines()[0]!r} is answered {status} {body}")
 
+    def remove(done: Round) -> None:
+        _check_added(remove_added(testbed.database_url, testbed.customers), done.measured.requests)
 
-def agreed(stage: Stage, scenario: Scenario, *, count: int = 50) -> Mapping[bytes, Any]:
-    """
-    Return what some requests to the service have to be answered: what the limit says.
-
-    :raises WrongAnswerError: if the two do not agree
-    """
-    right = {}
-    for ours, theirs in zip(scenario.service[:count], scenario.limit[:count], strict=False):
-        status, _, body = ask(stage.limit.port, theirs)
-        if status != 200:
-            raise WrongAnswerError(f"The limit answers {status}.")
-        check(stage.service.port, ours, body)
-        right[ours] = body
-    return right
-
-
-def _new() -> range:
-    # More of each person than is added in a round, and no more for the driver to read before it.
-    return range(FAVORITES + 1, FAVORITES + 5)
-
-
-def _address(number: int) -> str:
-    return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
-
-
-def _own(
-    person: Person, method: str, path: str, headers: Mapping[str, str] | None = None
-) -> bytes:
-    return request(
-        method,
-        f"/customers/me/favorites{path}",
-        {"Authorization": f"Bearer {person.token}", **(headers or {})},
+    settle = remove if scenario.writes else None
+    limit = Load(testbed.limit.port, scenario.limit, testbed.directory, scenario.name)
+    service = Load(testbed.service.port, scenario.service, testbed.directory, scenario.name)
+    return Comparison(
+        title=scenario.title,
+        target=scenario.target,
+        limit=Side(server=testbed.limit, load=limit, settle=settle),
+        service=Side(
+            server=testbed.service,
+            load=service,
+            expected={} if scenario.writes else _agreed_answers(testbed, scenario),
+            settle=settle,
+        ),
     )
 
 
-def _plain(person: Person, method: str, path: str) -> bytes:
-    return request(method, f"/customers/{person.id}/favorites{path}")
+def _check_added(stored: int, acknowledged: int) -> None:
+    # Requests in flight at the end of a round are stored and not counted.
+    if not acknowledged <= stored <= acknowledged + CONNECTIONS:
+        raise WrongAnswerError(f"{acknowledged} favorites acknowledged, {stored} stored.")
+
+
+def _agreed_answers(testbed: Testbed, scenario: Scenario) -> Mapping[bytes, Any]:
+    """Return the limit's answers to some requests, after the service has given the same."""
+    answers = {}
+    for ours, theirs in zip(scenario.service[:SAMPLES], scenario.limit, strict=False):
+        body = limit_answer(testbed, theirs)
+        check(testbed.service.port, ours, body)
+        answers[ours] = body
+    return answers
+
+
+def limit_answer(testbed: Testbed, request: bytes) -> Any:
+    """
+    Return the body of an answer of the limit.
+
+    :raises WrongAnswerError: if it is not successful
+    """
+    status, _, body = ask(testbed.limit.port, request)
+    if status != 200:
+        raise WrongAnswerError(f"The limit answered {status}.")
+    return body

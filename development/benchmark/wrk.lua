@@ -1,7 +1,7 @@
--- Sends prepared requests in turn (a file of requests, each ended by a zero byte), and tells what
--- was measured as one line of JSON. The second argument is a pause in milliseconds, 0 for none; the
--- third says of what: "each" connection pauses before a request, so long on average, so that requests
--- come as those of many strangers do; "all" of them together, so that one comes after the other.
+-- Sends prepared requests in turn (a file of requests, each ended by a zero byte) and prints the
+-- figures as one line of JSON. The second argument is a pause in milliseconds, 0 for none. The third
+-- says how it is applied: "each" connection pauses before a request, for a random time of this mean
+-- (Poisson arrivals), or "all" connections together send one request per pause (evenly spaced).
 local ffi = require("ffi")
 ffi.cdef[[
    typedef struct { long seconds; long nanoseconds; } timespec;
@@ -22,16 +22,16 @@ function init(arguments)
       requests[#requests + 1] = request
    end
    file:close()
-   local pause, turn = tonumber(arguments[2]), 0
+   local pause, due = tonumber(arguments[2]), 0
    if pause > 0 and arguments[3] == "each" then
       math.randomseed(7)
       delay = function() return math.floor(-pause * math.log(1 - math.random()) + 0.5) end
    elseif pause > 0 then
       delay = function()
          local now = now_ms()
-         -- What could not be sent in time is not sent all at once.
-         turn = math.max(turn + pause, now)
-         return math.floor(turn - now + 0.5)
+         -- Late requests are not made up for in a burst.
+         due = math.max(due + pause, now)
+         return math.floor(due - now + 0.5)
       end
    end
 end

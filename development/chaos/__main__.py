@@ -1,11 +1,11 @@
-"""Kill parts of the service under load, and compare what clients were told with what is there.
+"""Inject faults into the service under load, and compare answers with the database.
 
     python -m development.chaos
 
-Runs a service of its own on free ports: an embedded PostgreSQL, a local Fake Store, two API
-servers of two processes each, two workers; with `--compose` the containers of the profile `scale`,
-which are killed, frozen and put back. Nothing leaves this machine. Ends with status 1 if anything
-was lost, doubled, or answered as nobody may ever be answered.
+Runs a separate service on free ports: an embedded PostgreSQL, the local Fake Store, two API
+servers of two processes each, and two workers; with `--compose` the containers of the profile
+`scale`. No traffic leaves this machine. Exits with status 1 if anything was lost, doubled, or
+answered wrong.
 """
 
 import argparse
@@ -17,34 +17,34 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from development.benchmark.report import update_page
 from development.chaos import compose_faults, embedded_faults
-from development.chaos.compose import compose_world
-from development.chaos.embedded import embedded_world
+from development.chaos.compose import compose_deployment
+from development.chaos.embedded import embedded_deployment
+from development.chaos.fault import draw_faults
 from development.chaos.program import ChaosError
 from development.chaos.report import Outcome, as_table, draw
 from development.chaos.run import Plan, run
-from development.chaos.scene import plan as draw_faults
-from development.outage import ROOT, say
+from development.page import update_page
+from development.service import ROOT, say
 
 ROUNDS, QUICK_ROUNDS = 20, 5
 
-# Slower than on this machine alone: the containers share it with the gateway, Redis and two more.
+# Longer pauses: the containers also share this machine with the gateway, Redis and two others.
 COMPOSE_TURN_S = 0.15
 
 
 def main() -> int:
-    """Make a run, print its table, and renew the plot and the numbers in the documentation."""
+    """Make a run, print the table, and update the plot and the figures in the documentation."""
     arguments = _arguments()
     quick = arguments.quick or bool(arguments.only) or arguments.sabotage
-    seed = arguments.seed if arguments.seed is not None else random.randrange(10**6)  # noqa: S311 - to be repeated, not to be secret
+    seed = arguments.seed if arguments.seed is not None else random.randrange(10**6)  # noqa: S311 - repeatable, not secret
     directory = Path(tempfile.mkdtemp(prefix="favorites-chaos-"))
     directory.chmod(0o755)
-    say(f"Seed {seed}; logs and ledger are in {directory} meanwhile.")
+    say(f"Seed {seed}; logs and ledger are in {directory}.")
     rounds = arguments.rounds or (QUICK_ROUNDS if quick else ROUNDS)
     try:
-        make = _among_containers if arguments.compose else _on_this_machine
-        outcome = make(arguments, directory, seed=seed, rounds=rounds)
+        make_run = _with_containers if arguments.compose else _with_processes
+        outcome = make_run(arguments, directory, seed=seed, rounds=rounds)
     except ChaosError as error:
         say(f"{error}. The logs are in {directory}.")
         return 1
@@ -57,9 +57,9 @@ def main() -> int:
         json.dumps(outcome.numbers(), indent=1) + "\n", encoding="utf-8"
     )
     say(f"\n{as_table(outcome)}\n\nThe plot is {target.relative_to(ROOT)}.")
-    if outcome.faults:
-        counted = Counter(outcome.faults).items()
-        say("\n".join(["", "Wrong:", *(f"- {fault} ({times} times)" for fault, times in counted)]))
+    if outcome.violations:
+        counted = Counter(outcome.violations).items()
+        say("\n".join(["", "Wrong:", *(f"- {each} ({times} times)" for each, times in counted)]))
         say(f"The logs and the ledger are in {directory}.")
         return 1
     shutil.rmtree(directory, ignore_errors=True)
@@ -68,16 +68,18 @@ def main() -> int:
     return 0
 
 
-def _on_this_machine(
+def _with_processes(
     arguments: argparse.Namespace, directory: Path, *, seed: int, rounds: int
 ) -> Outcome:
     faults = embedded_faults.FAULTS
     plan = Plan(seed=seed, faults=arguments.only or draw_faults(faults, rounds, seed=seed))
-    with embedded_world(directory, servers=2, workers=2, sabotaged=arguments.sabotage) as world:
-        return run(world, faults, directory / "ledger.jsonl", plan)
+    with embedded_deployment(
+        directory, servers=2, workers=2, sabotaged=arguments.sabotage
+    ) as deployment:
+        return run(deployment, faults, directory / "ledger.jsonl", plan)
 
 
-def _among_containers(
+def _with_containers(
     arguments: argparse.Namespace, directory: Path, *, seed: int, rounds: int
 ) -> Outcome:
     faults = compose_faults.FAULTS
@@ -86,8 +88,8 @@ def _among_containers(
         faults=arguments.only or draw_faults(faults, rounds, seed=seed),
         turn_s=COMPOSE_TURN_S,
     )
-    with compose_world(arguments.away) as world:
-        return run(world, faults, directory / "ledger.jsonl", plan)
+    with compose_deployment(arguments.away) as deployment:
+        return run(deployment, faults, directory / "ledger.jsonl", plan)
 
 
 def _arguments() -> argparse.Namespace:
@@ -96,8 +98,8 @@ def _arguments() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seed", type=int, help="do the same again; by default it is drawn")
-    parser.add_argument("--rounds", type=int, help=f"faults; {ROUNDS} by default")
+    parser.add_argument("--seed", type=int, help="seed of the random numbers, to repeat a run")
+    parser.add_argument("--rounds", type=int, help=f"number of faults; {ROUNDS} by default")
     parser.add_argument(
         "--quick",
         action="store_true",
@@ -107,13 +109,13 @@ def _arguments() -> argparse.Namespace:
         "--only",
         nargs="+",
         metavar="FAULT",
-        help=f"these faults in this order: {', '.join(embedded_faults.FAULTS)};"
+        help=f"inject these faults in this order: {', '.join(embedded_faults.FAULTS)};"
         f" with --compose {', '.join(compose_faults.FAULTS)}",
     )
     parser.add_argument(
         "--compose",
         action="store_true",
-        help="among the containers of the profile `scale`, which takes a Docker engine",
+        help="use the containers of the profile `scale`, which needs a Docker engine",
     )
     parser.add_argument(
         "--away",
@@ -121,19 +123,19 @@ def _arguments() -> argparse.Namespace:
         type=float,
         default=(2.0, 8.0),
         metavar="SECONDS",
-        help="with --compose: how long parts are away, at the least and at the most",
+        help="with --compose: the shortest and the longest outage",
     )
     parser.add_argument(
         "--sabotage",
         action="store_true",
-        help="let PostgreSQL forget what was committed when it crashes; that has to be found",
+        help="let PostgreSQL lose commits when it crashes, which the comparison has to find",
     )
     arguments = parser.parse_args()
     if arguments.compose and arguments.sabotage:
-        parser.error("--sabotage is not for --compose")
+        parser.error("--sabotage cannot be combined with --compose")
     faults = compose_faults.FAULTS if arguments.compose else embedded_faults.FAULTS
     if unknown := {*(arguments.only or ())} - {*faults}:
-        parser.error(f"there is no fault {', '.join(sorted(unknown))}")
+        parser.error(f"unknown fault: {', '.join(sorted(unknown))}")
     return arguments
 
 

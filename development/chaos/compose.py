@@ -1,4 +1,4 @@
-"""The profile `scale` of docker-compose.yaml, as a project of its own."""
+"""The profile `scale` of docker-compose.yaml, as a separate project."""
 
 import asyncio
 import json
@@ -13,39 +13,39 @@ from typing import Any
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 from typing_extensions import override
 
+from development.chaos.deployment import Deployment
 from development.chaos.program import ChaosError
-from development.chaos.world import World
 from development.fakestore.server import FakeStoreControl
-from development.outage import ROOT, say
 from development.port import free_port
+from development.service import ROOT, say
 
 PROJECT = "favorites-chaos"
 COMPOSE = (
     *("docker", "compose", "--project-name", PROJECT, "--profile", "scale"),
     *("--file", "docker-compose.yaml", "--file", "development/chaos/compose.yaml"),
 )
-# What these need comes with them. The `api` that is not behind the gateway stays away.
+# Their dependencies start with them; the `api` outside the gateway does not.
 WANTED = ("gateway", "worker", "worker-2")
 PROGRAMS = ("api-1", "api-2", "worker", "worker-2")
 DATABASE_URL = "postgresql://favorites:favorites-development-only@127.0.0.1:{port}/favorites"
 
-# More than the catalog has by itself: of a product whose last write is in doubt nobody asks.
+# More than the catalog has: customers avoid products with a write in flight.
 PRODUCTS = 60
-UP_S, LOOK_S = 300.0, 0.25
+START_TIMEOUT_S, POLL_S = 300.0, 0.25
 
-# For how long a process that was frozen works off what had reached it.
-WORK_OFF_S = 15.0
+# The time in which a process that was frozen finishes the requests that it had received.
+BACKLOG_S = 15.0
 
 
 @dataclass(kw_only=True)
-class ComposeWorld(World):
+class ComposeDeployment(Deployment):
     """
-    Containers, and what was done to them; each fault takes something away for `away_s`.
+    The containers of the project, by service.
 
-    `containers` are their ids by service.
+    An outage lasts for a random time in the range `outage_s`.
     """
 
-    away_s: tuple[float, float]
+    outage_s: tuple[float, float]
     containers: Mapping[str, str]
     _crashes: Counter[str] = field(default_factory=Counter)
     _failures: list[str] = field(default_factory=list)
@@ -57,39 +57,39 @@ class ComposeWorld(World):
 
     @override
     @asynccontextmanager
-    async def kept(self) -> AsyncGenerator[None]:
+    async def supervised(self) -> AsyncGenerator[None]:
         while len(self.products) < PRODUCTS:
             await self.add_product(self.next_product())
         yield
         for service in PROGRAMS:
-            await self._look_for_crashes(service)
+            await self._check_restarts(service)
         await _call(*COMPOSE, "stop", *PROGRAMS)
         for service in PROGRAMS:
             status = await self._inspect("{{.State.ExitCode}}", service)
             if status != ["0"]:
-                self._failures.append(f"{service} was asked to stop, and ended with {status}")
+                self._failures.append(f"{service} ended with status {status} when it was stopped")
 
     @override
-    async def complete(self) -> bool:
+    async def is_complete(self) -> bool:
         return await self.healthy()
 
     async def healthy(self) -> bool:
-        """Tell whether every container is healthy."""
-        # Whoever waits for that asks again at once, and asking costs a process.
-        await asyncio.sleep(LOOK_S)
+        """Return whether every container is healthy."""
+        # Callers poll without a pause, and each call starts a process.
+        await asyncio.sleep(POLL_S)
         states = await self._inspect("{{.State.Status}} {{.State.Health.Status}}")
         return set(states) == {"running healthy"}
 
     async def kill(self, *services: str) -> None:
-        """Kill containers; none is started again by itself."""
+        """Kill containers; the restart policy does not start them again."""
         for service in services:
-            await self._look_for_crashes(service)
+            await self._check_restarts(service)
         await _call("docker", "kill", *self._ids(services))
 
     async def crash(self, service: str) -> None:
-        """Kill what runs in a container, which the restart policy starts again."""
+        """Kill the program in a container, which the restart policy starts again."""
         self._crashes[service] += 1
-        # The first process is the engine's own, and passes the end of its child on.
+        # Process 1 is the init of the engine, which exits with its child.
         await self.execute(service, "sh", "-c", "kill -9 $(cat /proc/1/task/1/children)")
 
     async def start(self, *services: str) -> None:
@@ -99,12 +99,12 @@ class ComposeWorld(World):
         await _call("docker", "start", *self._ids(services))
 
     async def pause(self, *services: str) -> None:
-        """Freeze containers: whoever talks to them hears nothing, not even that they are gone."""
+        """Freeze containers: their connections stay open and get no answer."""
         for container in self._ids(services):
             await _pause(container)
 
-    async def go_on(self, *services: str) -> None:
-        """Let frozen containers go on."""
+    async def resume(self, *services: str) -> None:
+        """Resume frozen containers."""
         await _call("docker", "unpause", *self._ids(services))
 
     async def execute(self, service: str, *command: str) -> None:
@@ -118,32 +118,30 @@ class ComposeWorld(World):
         ids = self._ids(services or list(self.containers))
         return (await _call("docker", "inspect", "--format", template, *ids)).splitlines()
 
-    async def _look_for_crashes(self, service: str) -> None:
+    async def _check_restarts(self, service: str) -> None:
         (count,) = await self._inspect("{{.RestartCount}}", service)
         if int(count) != self._crashes[service]:
             self._failures.append(
-                f"{service} was started again {count} times, and crashed"
+                f"{service} was restarted {count} times, but crashed"
                 f" {self._crashes[service]} times on purpose"
             )
 
     @override
     def log_lines(self) -> Generator[Mapping[str, Any]]:
-        said = _run(*COMPOSE, "logs", "--no-color", "--no-log-prefix", *PROGRAMS)
-        for line in said.splitlines():
-            # A process that is killed may leave half a line.
+        output = _run(*COMPOSE, "logs", "--no-color", "--no-log-prefix", *PROGRAMS)
+        for line in output.splitlines():
+            # A killed process may leave an incomplete line.
             with suppress(json.JSONDecodeError):
                 if isinstance(found := json.loads(line), dict):
                     yield found
 
 
 @contextmanager
-def compose_world(away_s: tuple[float, float]) -> Generator[ComposeWorld]:
+def compose_deployment(outage_s: tuple[float, float]) -> Generator[ComposeDeployment]:
     """
-    Build and start everything, and remove it in the end, with its data.
+    Build and start all containers; remove them and their data at the end.
 
-    Each part that is taken away is away for a time drawn from `away_s`, seconds.
-
-    :raises ChaosError: if it does not come up
+    :raises ChaosError: if they do not become healthy
     """
     gateway, store, database = (free_port() for _ in range(3))
     os.environ.setdefault("SCALE_NETWORK", "172.30.81")
@@ -151,28 +149,36 @@ def compose_world(away_s: tuple[float, float]) -> Generator[ComposeWorld]:
         GATEWAY_PORT=str(gateway), FAKESTORE_PORT=str(store), CHAOS_DATABASE_PORT=str(database)
     )
     try:
-        _run(*COMPOSE, "up", "--build", "--wait", "--wait-timeout", f"{UP_S:.0f}", *WANTED)
+        _run(
+            *COMPOSE,
+            "up",
+            "--build",
+            "--wait",
+            "--wait-timeout",
+            f"{START_TIMEOUT_S:.0f}",
+            *WANTED,
+        )
         control = FakeStoreControl(f"http://127.0.0.1:{store}")
         try:
-            yield ComposeWorld(
+            yield ComposeDeployment(
                 urls=[f"http://127.0.0.1:{gateway}"],
                 database_url=DATABASE_URL.format(port=database),
                 store=control,
-                # A frozen replica works off what had reached it when it goes on.
-                doubt_s=away_s[1] + WORK_OFF_S,
-                may_be_repeated=True,
-                away_s=away_s,
+                # A frozen replica finishes the requests that it had received when it resumes.
+                in_flight_s=outage_s[1] + BACKLOG_S,
+                may_repeat=True,
+                outage_s=outage_s,
                 containers=_containers(),
             )
         finally:
             control.close()
     finally:
-        say("Everything is removed.")
+        say("Removing the containers.")
         _run(*COMPOSE, "down", "--volumes", "--timeout", "5")
 
 
 def _containers() -> dict[str, str]:
-    """Return the containers that run, by service."""
+    """Return the ids of the running containers, by service."""
     words = _run(*COMPOSE, "ps", "--format", "{{.Service}} {{.ID}}").split()
     return dict(zip(words[::2], words[1::2], strict=True))
 
@@ -186,7 +192,7 @@ def _run(*command: str) -> str:
     return done.stdout
 
 
-# Where control groups are of version 1, runc gives up on processes that multiply while it freezes.
+# With control groups of version 1, runc gives up if processes fork while it freezes them.
 @retry(stop=stop_after_attempt(10), retry=retry_if_exception_type(ChaosError), reraise=True)
 async def _pause(container: str) -> None:
     await _call("docker", "pause", container)

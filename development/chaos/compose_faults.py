@@ -1,4 +1,4 @@
-"""What goes wrong among containers: each is taken away for a while, and put back."""
+"""Faults of containers: each is killed or frozen for a while, and started again."""
 
 import asyncio
 from contextlib import suppress
@@ -7,115 +7,115 @@ from typing import TypeAlias
 
 import httpx2
 
-from development.chaos.compose import ComposeWorld
-from development.chaos.scene import (
+from development.chaos.compose import ComposeDeployment
+from development.chaos.deployment import KNOWN_PRODUCTS, until
+from development.chaos.fault import (
     WITHIN_S,
     Condition,
+    FaultContext,
     Faults,
-    Scene,
-    Strike,
-    lose_catalog,
+    Injector,
+    disturb_catalog,
     settled,
 )
-from development.chaos.world import KNOWN_PRODUCTS, until
 
-ComposeScene: TypeAlias = Scene[ComposeWorld]
-
-
-async def _kill(scene: ComposeScene, *services: str) -> Condition:
-    await scene.world.kill(*services)
-    await _wait(scene)
-    await scene.world.start(*services)
-    return scene.world.healthy
+ComposeContext: TypeAlias = FaultContext[ComposeDeployment]
 
 
-async def _crash(scene: ComposeScene, service: str) -> Condition:
-    await scene.world.crash(service)
-    return scene.world.healthy
+async def _kill(context: ComposeContext, *services: str) -> Condition:
+    await context.deployment.kill(*services)
+    await _outage(context)
+    await context.deployment.start(*services)
+    return context.deployment.healthy
 
 
-async def _freeze(scene: ComposeScene, *services: str) -> Condition:
-    await scene.world.pause(*services)
+async def _crash(context: ComposeContext, service: str) -> Condition:
+    await context.deployment.crash(service)
+    return context.deployment.healthy
+
+
+async def _freeze(context: ComposeContext, *services: str) -> Condition:
+    await context.deployment.pause(*services)
     try:
-        await _wait(scene)
+        await _outage(context)
     finally:
-        await scene.world.go_on(*services)
-    return scene.world.healthy
+        await context.deployment.resume(*services)
+    return context.deployment.healthy
 
 
-async def _kill_everything(scene: ComposeScene) -> Condition:
-    return await _kill(scene, *scene.world.containers)
+async def _kill_everything(context: ComposeContext) -> Condition:
+    return await _kill(context, *context.deployment.containers)
 
 
-async def _kill_catalog(scene: ComposeScene) -> Condition:
-    world = scene.world
-    # What was put on its shelf dies with it: by then nobody may have to ask for it first.
-    for product_id in world.products:
-        await scene.load.request("GET", f"/products/{product_id}")
-    await world.kill("fakestore")
-    await scene.witness.add(world.invent_product())
-    await _wait(scene)
-    await world.start("fakestore")
-    await until(partial(_stocked, world), WITHIN_S, "the catalog")
-    return partial(settled, world)
+async def _kill_catalog(context: ComposeContext) -> Condition:
+    deployment = context.deployment
+    # Its additional products are lost with it: the service has to know all of them before.
+    for product_id in deployment.products:
+        await context.load.request("GET", f"/products/{product_id}")
+    await deployment.kill("fakestore")
+    await context.customer.add(deployment.nonexistent_product())
+    await _outage(context)
+    await deployment.start("fakestore")
+    await until(partial(_restock, deployment), WITHIN_S, "restocking the catalog")
+    return partial(settled, deployment)
 
 
-async def _stocked(world: ComposeWorld) -> bool:
+async def _restock(deployment: ComposeDeployment) -> bool:
     with suppress(httpx2.TransportError):
-        for product_id in world.products[len(KNOWN_PRODUCTS) :]:
-            await world.stock(product_id)
+        for product_id in deployment.products[len(KNOWN_PRODUCTS) :]:
+            await deployment.stock(product_id)
         return True
     return False
 
 
-async def _freeze_catalog(scene: ComposeScene) -> Condition:
-    product_id = scene.world.next_product()
-    await scene.world.stock(product_id)
-    await scene.world.pause("fakestore")
+async def _freeze_catalog(context: ComposeContext) -> Condition:
+    product_id = context.deployment.next_product()
+    await context.deployment.stock(product_id)
+    await context.deployment.pause("fakestore")
     try:
-        await scene.witness.add(product_id)
-        await _wait(scene)
+        await context.customer.add(product_id)
+        await _outage(context)
     finally:
-        await scene.world.go_on("fakestore")
-    scene.world.products.append(product_id)
-    return partial(settled, scene.world)
+        await context.deployment.resume("fakestore")
+    context.deployment.products.append(product_id)
+    return partial(settled, context.deployment)
 
 
-async def _fail_catalog(scene: ComposeScene) -> Condition:
-    return await lose_catalog(scene, lasts_s=scene.world.away_s, status=500)
+async def _fail_catalog(context: ComposeContext) -> Condition:
+    return await disturb_catalog(context, lasts_s=context.deployment.outage_s, status=500)
 
 
-async def _reload_gateway(scene: ComposeScene) -> Condition:
-    await scene.world.execute("gateway", "nginx", "-s", "reload")
-    return scene.world.healthy
+async def _reload_gateway(context: ComposeContext) -> Condition:
+    await context.deployment.execute("gateway", "nginx", "-s", "reload")
+    return context.deployment.healthy
 
 
-async def _wait(scene: ComposeScene) -> None:
-    await asyncio.sleep(scene.random.uniform(*scene.world.away_s))
+async def _outage(context: ComposeContext) -> None:
+    await asyncio.sleep(context.random.uniform(*context.deployment.outage_s))
 
 
-def _killed(title: str, *services: str) -> tuple[str, Strike[ComposeWorld]]:
-    async def strike(scene: ComposeScene) -> Condition:
-        return await _kill(scene, *services)
+def _killed(title: str, *services: str) -> tuple[str, Injector[ComposeDeployment]]:
+    async def inject(context: ComposeContext) -> Condition:
+        return await _kill(context, *services)
 
-    return f"{title}, killed", strike
-
-
-def _frozen(title: str, *services: str) -> tuple[str, Strike[ComposeWorld]]:
-    async def strike(scene: ComposeScene) -> Condition:
-        return await _freeze(scene, *services)
-
-    return f"{title}, frozen", strike
+    return f"{title}, killed", inject
 
 
-def _crashed(title: str, service: str) -> tuple[str, Strike[ComposeWorld]]:
-    async def strike(scene: ComposeScene) -> Condition:
-        return await _crash(scene, service)
+def _frozen(title: str, *services: str) -> tuple[str, Injector[ComposeDeployment]]:
+    async def inject(context: ComposeContext) -> Condition:
+        return await _freeze(context, *services)
 
-    return f"{title}, crashed", strike
+    return f"{title}, frozen", inject
 
 
-FAULTS: Faults[ComposeWorld] = {
+def _crashed(title: str, service: str) -> tuple[str, Injector[ComposeDeployment]]:
+    async def inject(context: ComposeContext) -> Condition:
+        return await _crash(context, service)
+
+    return f"{title}, crashed", inject
+
+
+FAULTS: Faults[ComposeDeployment] = {
     "redis-killed": _killed("Redis", "redis"),
     "redis-frozen": _frozen("Redis", "redis"),
     "api-1-killed": _killed("an API replica", "api-1"),
@@ -136,5 +136,5 @@ FAULTS: Faults[ComposeWorld] = {
     "catalog-500": ("the catalog answers 500", _fail_catalog),
     "gateway-reloaded": ("nginx, reloaded", _reload_gateway),
     "gateway-killed": _killed("nginx", "gateway"),
-    "everything-killed": ("all of it at once, killed", _kill_everything),
+    "everything-killed": ("everything at once, killed", _kill_everything),
 }

@@ -1,8 +1,7 @@
-"""The service on this machine, with an embedded PostgreSQL, kept up as compose does."""
+"""The service on this machine, with an embedded PostgreSQL, restarted as compose does."""
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -12,32 +11,31 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]  # comes with the wheel of PostgreSQL, has no types
 from typing_extensions import override
 
-from app.settings import Settings
+from development.chaos.deployment import DATABASE, POLL_S, START_S, Deployment
 from development.chaos.program import ChaosError, Program
-from development.chaos.world import DATABASE, POLL_S, START_S, World
 from development.fakestore.server import running_fakestore
-from development.outage import ROOT
 from development.port import free_port
 from development.postgres import EmbeddedPostgres
+from development.service import service_environment
 
-# At the longest in a process that is frozen until its parent misses it (5 s).
-DOUBT_S = 15.0
+# A parent kills a frozen process after 5 s; requests that it holds end long before this.
+IN_FLIGHT_S = 15.0
 
 SETTINGS: Mapping[str, str] = {
-    "JWT_KEYS": "chaos:of-no-worth-outside-the-temporary-directory",
+    "JWT_KEYS": "chaos:used-in-a-temporary-directory-only",
     "ACCESS_TOKEN_TTL": "86400",
     "LOG_FORMAT": "json",
     "LOG_LEVEL": "INFO",
     "SHUTDOWN_GRACE": "10",
-    # Few, so that they can be exhausted.
+    # Few, so that the pool can be exhausted.
     "DATABASE_POOL_SIZE": "5",
-    # Hashing is not what this is about: the cheapest that is allowed.
+    # The cheapest hashing that is allowed: it is not under test.
     "PASSWORD_MEMORY_KIB": "8192",
     "PASSWORD_PASSES": "1",
     "RATE_LIMIT": "",
     "SIGN_IN_LIMIT_IP": "",
     "SIGN_UP_LIMIT_IP": "",
-    # A day in a minute, so that copies are refreshed all the time.
+    # Short, so that cached products are refreshed all the time.
     "SOFT_TTL": "2",
     "HARD_TTL": "30",
     "REFRESH_BACKOFF": "1",
@@ -47,13 +45,13 @@ SETTINGS: Mapping[str, str] = {
     "WORKER_LEASE": "5",
 }
 
-# What was committed in the last seconds is lost when the server crashes.
-FORGETFUL: Mapping[str, str] = {"synchronous_commit": "off", "wal_writer_delay": "10s"}
+# A crash of the server loses the commits of the last seconds.
+LOSSY: Mapping[str, str] = {"synchronous_commit": "off", "wal_writer_delay": "10s"}
 
 
 @dataclass(kw_only=True)
-class EmbeddedWorld(World):
-    """Everything that runs. `urls` are those of the API servers, in the order of `servers`."""
+class EmbeddedDeployment(Deployment):
+    """The running programs; `urls` are in the order of `servers`."""
 
     directory: Path
     postgres: EmbeddedPostgres
@@ -62,7 +60,7 @@ class EmbeddedWorld(World):
 
     @property
     def programs(self) -> Sequence[Program]:
-        """Everything of the service that runs."""
+        """The API servers and the workers."""
         return [*self.servers, *self.workers]
 
     @property
@@ -70,39 +68,39 @@ class EmbeddedWorld(World):
     def failures(self) -> Sequence[str]:
         return [failure for program in self.programs for failure in program.failures]
 
-    async def keep(self) -> None:
-        """Start again what has ended, until canceled."""
+    async def restart_ended(self) -> None:
+        """Restart programs that have ended, until canceled."""
         while True:
             for program in self.programs:
-                await asyncio.to_thread(program.keep)
+                await asyncio.to_thread(program.restart_if_ended)
             await asyncio.sleep(POLL_S)
 
     @override
-    async def complete(self) -> bool:
+    async def is_complete(self) -> bool:
         return all(len(each.workers()) == each.processes for each in self.programs)
 
     @override
     @asynccontextmanager
-    async def kept(self) -> AsyncGenerator[None]:
-        keeper = asyncio.create_task(self.keep())
+    async def supervised(self) -> AsyncGenerator[None]:
+        supervisor = asyncio.create_task(self.restart_ended())
         try:
             yield
         finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+            supervisor.cancel()
+            await asyncio.gather(supervisor, return_exceptions=True)
         for program in self.programs:
             await asyncio.to_thread(program.stop)
 
     def serving(self, program: Program) -> bool:
-        """Tell whether each process of a program is there and works."""
+        """Return whether each process of a program serves requests or has its database."""
         processes = program.workers()
         if len(processes) < program.processes:
             return False
         if program.processes == 1:
             return all(map(self._has_database, processes))
-        # Who holds on to a connection never meets a process that was started later.
-        said = program.log.read_text(encoding="utf-8", errors="replace")
-        return all(f"Started server process [{each.pid}]" in said for each in processes)
+        # Open connections do not show whether a new process serves, but the log does.
+        log = program.log.read_text(encoding="utf-8", errors="replace")
+        return all(f"Started server process [{each.pid}]" in log for each in processes)
 
     def _has_database(self, process: Any) -> bool:
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
@@ -116,18 +114,18 @@ class EmbeddedWorld(World):
     def log_lines(self) -> Generator[Mapping[str, Any]]:
         for path in sorted(self.directory.glob("*.log")):
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                # A process that is killed may leave half a line.
+                # A killed process may leave an incomplete line.
                 with suppress(json.JSONDecodeError):
                     if isinstance(found := json.loads(line), dict):
                         yield found
 
 
 @contextmanager
-def embedded_world(
+def embedded_deployment(
     directory: Path, *, servers: int, workers: int, sabotaged: bool = False
-) -> Generator[EmbeddedWorld]:
+) -> Generator[EmbeddedDeployment]:
     """
-    Run API servers with two processes each and workers, on a migrated database that is durable.
+    Run API servers with two processes each, and workers, on a durable database.
 
     If it is `sabotaged`, a commit does not wait for the disk.
 
@@ -137,13 +135,15 @@ def embedded_world(
         postgres = stack.enter_context(
             EmbeddedPostgres(
                 directory / "postgres",
-                settings=FORGETFUL if sabotaged else {},
+                settings=LOSSY if sabotaged else {},
                 remove_if_orphaned=True,
             )
         )
         postgres.create_database(DATABASE)
         store = stack.enter_context(running_fakestore())
-        environment = _environment(postgres.url(DATABASE), store.url)
+        environment = service_environment(
+            {**SETTINGS, "DATABASE_URL": postgres.url(DATABASE), "FAKESTORE_URL": store.url}
+        )
 
         def program(name: str, *arguments: str, processes: int = 1) -> Program:
             made = Program(
@@ -158,11 +158,11 @@ def embedded_world(
             return made
 
         if status := program("migrate", "migrate").wait(START_S):
-            raise ChaosError(f"migrating ended with status {status}")
+            raise ChaosError(f"the migration ended with status {status}")
         ports = [free_port() for _ in range(servers)]
-        yield EmbeddedWorld(
+        yield EmbeddedDeployment(
             database_url=postgres.url(DATABASE),
-            doubt_s=DOUBT_S,
+            in_flight_s=IN_FLIGHT_S,
             directory=directory,
             postgres=postgres,
             store=store.control,
@@ -177,14 +177,3 @@ def embedded_world(
             workers=[program(f"worker {number}", "worker") for number in range(1, workers + 1)],
             urls=[f"http://127.0.0.1:{port}" for port in ports],
         )
-
-
-def _environment(database_url: str, store_url: str) -> dict[str, str]:
-    ours = {name.upper() for name in Settings.model_fields}
-    return {
-        **{name: value for name, value in os.environ.items() if name.upper() not in ours},
-        **SETTINGS,
-        "PYTHONPATH": str(ROOT),
-        "DATABASE_URL": database_url,
-        "FAKESTORE_URL": store_url,
-    }

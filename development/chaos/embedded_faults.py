@@ -1,4 +1,4 @@
-"""What goes wrong on this machine."""
+"""Faults of the processes on this machine."""
 
 import asyncio
 import os
@@ -8,190 +8,192 @@ from typing import TypeAlias
 
 import psycopg
 
-from development.chaos.customer import crowd
-from development.chaos.embedded import EmbeddedWorld
-from development.chaos.program import Program
-from development.chaos.scene import (
+from development.chaos.customer import read_concurrently
+from development.chaos.deployment import until
+from development.chaos.embedded import EmbeddedDeployment
+from development.chaos.fault import (
     WITHIN_S,
     Condition,
+    FaultContext,
     Faults,
-    Scene,
-    lose_catalog,
-    nothing_else,
+    already_recovered,
+    disturb_catalog,
     settled,
 )
-from development.chaos.world import until
+from development.chaos.program import Program
 from development.postgres import StopMode
 
-CROWD = 80
+READS = 80
 OUTAGE_S = (2, 5)
 
-EmbeddedScene: TypeAlias = Scene[EmbeddedWorld]
+EmbeddedContext: TypeAlias = FaultContext[EmbeddedDeployment]
 
 
-async def _kill_api_process(scene: EmbeddedScene) -> Condition:
-    server = scene.random.choice(scene.world.servers)
-    return await _lose_process(scene, server, signal.SIGKILL)
+async def _kill_api_process(context: EmbeddedContext) -> Condition:
+    server = context.random.choice(context.deployment.servers)
+    return await _lose_process(context, server, signal.SIGKILL)
 
 
-async def _freeze_api_process(scene: EmbeddedScene) -> Condition:
-    server = scene.random.choice(scene.world.servers)
-    return await _lose_process(scene, server, signal.SIGSTOP)
+async def _freeze_api_process(context: EmbeddedContext) -> Condition:
+    server = context.random.choice(context.deployment.servers)
+    return await _lose_process(context, server, signal.SIGSTOP)
 
 
 async def _lose_process(
-    scene: EmbeddedScene, server: Program, number: signal.Signals
+    context: EmbeddedContext, server: Program, number: signal.Signals
 ) -> Condition:
-    await until(partial(_serves, scene.world, server), WITHIN_S, f"{server.name}")
-    lost = scene.random.choice(server.workers()).pid
+    await until(partial(_serves, context.deployment, server), WITHIN_S, f"{server.name}")
+    lost = context.random.choice(server.workers()).pid
     os.kill(lost, number)
 
     async def replaced() -> bool:
-        # The parent puts another in its place; one that is frozen it kills first.
-        return lost not in {each.pid for each in server.workers()} and scene.world.serving(server)
+        # The parent kills a frozen process before it starts another.
+        return lost not in {each.pid for each in server.workers()} and context.deployment.serving(
+            server
+        )
 
     return replaced
 
 
-async def _kill_supervisor(scene: EmbeddedScene) -> Condition:
-    server = scene.random.choice(scene.world.servers)
-    return _kill(scene.world, server, alone=True)
+async def _kill_supervisor(context: EmbeddedContext) -> Condition:
+    server = context.random.choice(context.deployment.servers)
+    return _kill(context.deployment, server, alone=True)
 
 
-async def _kill_server(scene: EmbeddedScene) -> Condition:
-    server = scene.random.choice(scene.world.servers)
-    return _kill(scene.world, server)
+async def _kill_server(context: EmbeddedContext) -> Condition:
+    server = context.random.choice(context.deployment.servers)
+    return _kill(context.deployment, server)
 
 
-async def _kill_worker(scene: EmbeddedScene) -> Condition:
-    worker = scene.random.choice(scene.world.workers)
-    return _kill(scene.world, worker)
+async def _kill_worker(context: EmbeddedContext) -> Condition:
+    worker = context.random.choice(context.deployment.workers)
+    return _kill(context.deployment, worker)
 
 
-def _kill(world: EmbeddedWorld, program: Program, *, alone: bool = False) -> Condition:
+def _kill(deployment: EmbeddedDeployment, program: Program, *, alone: bool = False) -> Condition:
     lost = program.pid
     program.kill(alone=alone)
 
     async def replaced() -> bool:
-        return program.pid != lost and world.serving(program)
+        return program.pid != lost and deployment.serving(program)
 
     return replaced
 
 
-async def _serves(world: EmbeddedWorld, program: Program) -> bool:
-    return world.serving(program)
+async def _serves(deployment: EmbeddedDeployment, program: Program) -> bool:
+    return deployment.serving(program)
 
 
-async def _kill_workers_over_a_job(scene: EmbeddedScene) -> Condition:
-    world = scene.world
-    product_id = world.next_product()
-    # Neither by itself nor in the list of all.
+async def _kill_workers_over_a_job(context: EmbeddedContext) -> Condition:
+    deployment = context.deployment
+    product_id = deployment.next_product()
+    # Both ways to read the product have to hang.
     paths = ["/products", f"/products/{product_id}"]
-    await asyncio.to_thread(partial(world.store.misbehave, fault="hang", paths=paths))
-    await world.add_product(product_id)
-    await scene.witness.add(product_id)
+    await asyncio.to_thread(partial(deployment.store.misbehave, fault="hang", paths=paths))
+    await deployment.add_product(product_id)
+    await context.customer.add(product_id)
 
-    async def begun() -> bool:
-        doing = await world.sql(
+    async def job_runs() -> bool:
+        doing = await deployment.sql(
             "SELECT (args ->> 'product_id')::integer FROM procrastinate_jobs"
             " WHERE status = 'doing' AND task_name = 'validate_product'"
         )
         return (product_id,) in doing
 
     try:
-        await until(begun, WITHIN_S, "a job")
-        for worker in world.workers:
+        await until(job_runs, WITHIN_S, "the start of a job")
+        for worker in deployment.workers:
             worker.kill()
     finally:
-        await asyncio.to_thread(world.store.behave)
-    return partial(settled, world)
+        await asyncio.to_thread(deployment.store.behave)
+    return partial(settled, deployment)
 
 
-async def _restart_postgres(scene: EmbeddedScene) -> Condition:
-    await asyncio.to_thread(scene.world.postgres.restart, StopMode.FAST)
-    return nothing_else
+async def _restart_postgres(context: EmbeddedContext) -> Condition:
+    await asyncio.to_thread(context.deployment.postgres.restart, StopMode.FAST)
+    return already_recovered
 
 
-async def _crash_postgres(scene: EmbeddedScene) -> Condition:
-    await asyncio.to_thread(scene.world.postgres.stop, StopMode.IMMEDIATE)
-    await asyncio.sleep(scene.random.uniform(0, 3))
-    await asyncio.to_thread(scene.world.postgres.start)
-    return nothing_else
+async def _crash_postgres(context: EmbeddedContext) -> Condition:
+    await asyncio.to_thread(context.deployment.postgres.stop, StopMode.IMMEDIATE)
+    await asyncio.sleep(context.random.uniform(0, 3))
+    await asyncio.to_thread(context.deployment.postgres.start)
+    return already_recovered
 
 
-async def _kill_everything(scene: EmbeddedScene) -> Condition:
-    world = scene.world
-    healed = [_kill(world, program) for program in world.programs]
-    await asyncio.to_thread(world.postgres.kill)
-    # The others may be back before the database is.
-    await asyncio.sleep(scene.random.uniform(2, 6))
-    await asyncio.to_thread(world.postgres.start)
+async def _kill_everything(context: EmbeddedContext) -> Condition:
+    deployment = context.deployment
+    recovered = [_kill(deployment, program) for program in deployment.programs]
+    await asyncio.to_thread(deployment.postgres.kill)
+    # The programs may restart before the database does.
+    await asyncio.sleep(context.random.uniform(2, 6))
+    await asyncio.to_thread(deployment.postgres.start)
 
-    async def all_back() -> bool:
-        return all([await each() for each in healed])
+    async def all_recovered() -> bool:
+        return all([await each() for each in recovered])
 
-    return all_back
-
-
-async def _kill_backend(scene: EmbeddedScene) -> Condition:
-    # The server ends all others as well, and recovers: what they share may be damaged.
-    os.kill(await _backend(scene), signal.SIGKILL)
-    return nothing_else
+    return all_recovered
 
 
-async def _freeze_backend(scene: EmbeddedScene) -> Condition:
-    await _freeze(scene, await _backend(scene))
-    return nothing_else
+async def _kill_backend(context: EmbeddedContext) -> Condition:
+    # The server ends all other processes and recovers, because shared memory may be damaged.
+    os.kill(await _backend(context), signal.SIGKILL)
+    return already_recovered
 
 
-async def _freeze_postmaster(scene: EmbeddedScene) -> Condition:
-    pid = scene.world.postgres.pid
+async def _freeze_backend(context: EmbeddedContext) -> Condition:
+    await _freeze(context, await _backend(context))
+    return already_recovered
+
+
+async def _freeze_postmaster(context: EmbeddedContext) -> Condition:
+    pid = context.deployment.postgres.pid
     if pid is not None:
-        await _freeze(scene, pid)
-    return nothing_else
+        await _freeze(context, pid)
+    return already_recovered
 
 
-async def _backend(scene: EmbeddedScene) -> int:
-    """Return a process of the database that works for an API process, at this moment if any."""
-    found = await scene.world.sql(
+async def _backend(context: EmbeddedContext) -> int:
+    """Return a database process of the API, preferably one that runs a statement."""
+    found = await context.deployment.sql(
         "SELECT pid FROM pg_stat_activity WHERE application_name = 'favorites'"
         " ORDER BY state = 'idle', random() LIMIT 1"
     )
-    return int(found[0][0]) if found else await _backend(scene)
+    return int(found[0][0]) if found else await _backend(context)
 
 
-async def _freeze(scene: EmbeddedScene, pid: int) -> None:
+async def _freeze(context: EmbeddedContext, pid: int) -> None:
     os.kill(pid, signal.SIGSTOP)
     try:
-        await asyncio.sleep(scene.random.uniform(1, 4))
+        await asyncio.sleep(context.random.uniform(1, 4))
     finally:
         os.kill(pid, signal.SIGCONT)
 
 
-async def _lock_everything(scene: EmbeddedScene) -> Condition:
+async def _lock_everything(context: EmbeddedContext) -> Condition:
     stop = asyncio.Event()
 
     async def hold() -> None:
-        url = scene.world.database_url
+        url = context.deployment.database_url
         async with await psycopg.AsyncConnection.connect(url) as connection:
             await connection.execute("LOCK TABLE favorites IN ACCESS EXCLUSIVE MODE")
             await stop.wait()
 
     holder = asyncio.create_task(hold())
     try:
-        # More than there are places in all pools together.
+        # More than all pools have connections.
         await asyncio.gather(
-            asyncio.sleep(scene.random.uniform(3, 5)), crowd(scene.witness, CROWD)
+            asyncio.sleep(context.random.uniform(3, 5)), read_concurrently(context.customer, READS)
         )
     finally:
         stop.set()
         await holder
-    return nothing_else
+    return already_recovered
 
 
-FAULTS: Faults[EmbeddedWorld] = {
+FAULTS: Faults[EmbeddedDeployment] = {
     "api-process": ("an API process, `kill -9`", _kill_api_process),
-    "api-process-frozen": ("an API process, frozen for good", _freeze_api_process),
+    "api-process-frozen": ("an API process, frozen and not resumed", _freeze_api_process),
     "api-supervisor": ("the parent of an API server's processes, `kill -9`", _kill_supervisor),
     "api-server": ("an API server with all its processes, `kill -9`", _kill_server),
     "worker": ("a worker, `kill -9`", _kill_worker),
@@ -200,19 +202,22 @@ FAULTS: Faults[EmbeddedWorld] = {
         _kill_workers_over_a_job,
     ),
     "postgres-restart": ("PostgreSQL, restarted", _restart_postgres),
-    "postgres-crash": ("PostgreSQL, crashed and away for a while", _crash_postgres),
-    "everything": ("all of it at once, PostgreSQL too, `kill -9`", _kill_everything),
+    "postgres-crash": ("PostgreSQL, crashed and down for a while", _crash_postgres),
+    "everything": ("everything at once, PostgreSQL too, `kill -9`", _kill_everything),
     "backend-killed": ("a process of PostgreSQL, `kill -9`", _kill_backend),
     "backend-frozen": ("a process of PostgreSQL, frozen for a while", _freeze_backend),
     "postmaster-frozen": ("PostgreSQL's first process, frozen for a while", _freeze_postmaster),
-    "catalog-hangs": ("the catalog hangs", partial(lose_catalog, lasts_s=OUTAGE_S, fault="hang")),
+    "catalog-hangs": (
+        "the catalog hangs",
+        partial(disturb_catalog, lasts_s=OUTAGE_S, fault="hang"),
+    ),
     "catalog-500": (
         "the catalog answers 500",
-        partial(lose_catalog, lasts_s=OUTAGE_S, status=500),
+        partial(disturb_catalog, lasts_s=OUTAGE_S, status=500),
     ),
     "catalog-resets": (
         "the catalog drops connections",
-        partial(lose_catalog, lasts_s=OUTAGE_S, fault="reset"),
+        partial(disturb_catalog, lasts_s=OUTAGE_S, fault="reset"),
     ),
-    "locks": ("a table locked from outside, a crowd of readers", _lock_everything),
+    "locks": ("a table locked from outside, many readers", _lock_everything),
 }

@@ -1,4 +1,4 @@
-"""What clients were told, on the disk before they went on."""
+"""The answers that clients got, on disk before each client continues."""
 
 import asyncio
 import json
@@ -12,23 +12,23 @@ from typing import Any, Self
 
 
 class Verdict(Enum):
-    """What a client knows of a write."""
+    """What a client knows about a write."""
 
-    ACKNOWLEDGED = "it is done"
-    REFUSED = "it is not done"
-    UNKNOWN = "it may be done, or not"
+    ACKNOWLEDGED = "done"
+    REFUSED = "not done"
+    UNKNOWN = "done or not done"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """
-    A write that somebody asked for, and what they were told; moments are Unix times.
+    A write and its answer; moments are Unix times.
 
-    A sign-up names no product. `status` is None if there was no answer; `results` are those of a
-    batch, by product.
+    A sign-up has no products. `status` is None without an answer; `results` are those of a batch,
+    by product.
     """
 
-    who: str
+    email: str
     began: float
     ended: float
     status: int | None
@@ -38,19 +38,19 @@ class Entry:
     results: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def signs_up(self) -> bool:
-        """Whether somebody wanted an account."""
+    def is_sign_up(self) -> bool:
+        """Whether this is a sign-up."""
         return not self.add and not self.remove
 
     @property
     def verdict(self) -> Verdict:
-        """What is known of the write as a whole."""
+        """What is known about the write as a whole."""
         if self.status is None or self.status >= 500:
             return Verdict.UNKNOWN
         return Verdict.ACKNOWLEDGED if self.status < 400 else Verdict.REFUSED
 
-    def told(self, product_id: int) -> tuple[Verdict, bool | None]:
-        """Return what is known of one product, and whether it was a favorite before, if told."""
+    def result_for(self, product_id: int) -> tuple[Verdict, bool | None]:
+        """Return what is known about a product, and whether it was a favorite before, if known."""
         if self.verdict is not Verdict.ACKNOWLEDGED:
             return self.verdict, None
         if not self.batch:
@@ -60,8 +60,8 @@ class Entry:
             return Verdict.REFUSED, None
         return Verdict.ACKNOWLEDGED, _WAS_FAVORITE_IN_BATCH[result]
 
-    def waits(self, product_id: int) -> bool:
-        """Whether the favorite was accepted before the catalog could be asked."""
+    def is_pending(self, product_id: int) -> bool:
+        """Whether the favorite was accepted without asking the catalog."""
         return self.status == 202 or self.results.get(str(product_id)) == "pending"
 
     @classmethod
@@ -70,7 +70,7 @@ class Entry:
         return cls(**{**fields, "add": tuple(fields["add"]), "remove": tuple(fields["remove"])})
 
 
-# What 202 and 204 are answered to, nobody can tell.
+# 202 and 204 do not tell.
 _WAS_FAVORITE = {201: False, 200: True}
 _WAS_FAVORITE_IN_BATCH: Mapping[str, bool | None] = {
     "added": False,
@@ -82,11 +82,11 @@ _WAS_FAVORITE_IN_BATCH: Mapping[str, bool | None] = {
 
 
 class Ledger:
-    """A file of entries, one a line; each is on the disk when noting it returns."""
+    """A file with one entry per line."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # Appending lines are whole, whoever else appends.
+        # Concurrent appends do not mix their lines.
         self._file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
 
     def __enter__(self) -> Self:
@@ -101,7 +101,7 @@ class Ledger:
         os.close(self._file)
 
     async def note(self, entry: Entry) -> None:
-        """Write an entry down."""
+        """Append an entry; it is on disk when this returns."""
         await asyncio.to_thread(self._write, json.dumps(asdict(entry)))
 
     def _write(self, line: str) -> None:
@@ -109,6 +109,6 @@ class Ledger:
         os.fsync(self._file)
 
     def entries(self) -> Sequence[Entry]:
-        """Return everything written so far, in that order."""
+        """Return all entries in the order of writing."""
         lines = self._path.read_text(encoding="utf-8").splitlines()
         return [Entry.of(json.loads(line)) for line in lines]

@@ -1,4 +1,4 @@
-"""Requests to both servers, what became of them, and which of it may never happen."""
+"""Requests to the servers of a deployment, and checks of their answers."""
 
 import asyncio
 import time
@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx2
 
+from development.chaos.deployment import Deployment
 from development.chaos.ledger import Ledger
-from development.chaos.world import World
 
 TIMEOUT_S = 20.0
 PAUSE_S = 0.05
@@ -30,24 +30,24 @@ class Sample:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """The duration."""
         return self.ended - self.began
 
     @property
     def good(self) -> bool:
-        """Whether it was answered as it should."""
+        """Whether it was answered, and not with a server error."""
         return self.status is not None and self.status < 500
 
     def since(self, beginning: float) -> "Sample":
-        """Return it in seconds of a run."""
+        """Return the sample with its moments relative to the beginning of a run."""
         return replace(self, began=self.began - beginning, ended=self.ended - beginning)
 
 
 @dataclass(kw_only=True)
 class Load:
-    """The clients of both servers; `failures` are answers that nobody may ever get."""
+    """The clients of all servers; `failures` are answers that must never occur."""
 
-    world: World
+    deployment: Deployment
     ledger: Ledger
     clients: Sequence[httpx2.AsyncClient]
     random: Random
@@ -60,14 +60,14 @@ class Load:
         method: str,
         path: str,
         *,
-        refusals: Collection[int] = (),
+        allowed: Collection[int] = (),
         token: str | None = None,
         **options: Any,
     ) -> httpx2.Response | None:
-        """Ask one of the servers; None if there is no answer.
+        """
+        Send a request to one of the servers; return None if there is no answer.
 
-        Whatever is neither a success, nor one of the `refusals` that are due, nor the 503 of a
-        service that says when to come back, is a failure.
+        Only successes, `allowed` statuses and a 503 with `Retry-After` are no failure.
         """
         server = self.random.randrange(len(self.clients))
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -91,7 +91,7 @@ class Load:
                 status=answer.status_code if answer else None,
             )
         )
-        if answer is not None and not _in_order(answer, refusals):
+        if answer is not None and not _is_acceptable(answer, allowed):
             self.failures.append(
                 f"{method} {path} was answered {answer.status_code}: {answer.text[:200]}"
             )
@@ -100,7 +100,7 @@ class Load:
         return answer
 
     def first_success(self, after: float, *, server: int) -> float | None:
-        """Return when the first write that began after a moment was acknowledged by a server."""
+        """Return when a server first acknowledged a write that began after a moment."""
         ends = [
             sample.ended
             for sample in reversed(self.samples)
@@ -112,19 +112,19 @@ class Load:
         return min(ends, default=None)
 
 
-def _in_order(answer: httpx2.Response, refusals: Collection[int]) -> bool:
+def _is_acceptable(answer: httpx2.Response, allowed: Collection[int]) -> bool:
     if answer.status_code == 503:
         return (
             answer.headers.get("retry-after", "").isdecimal()
             and int(answer.headers["retry-after"]) >= 1
             and answer.headers.get("content-type") == "application/problem+json"
         )
-    return answer.is_success or answer.status_code in refusals
+    return answer.is_success or answer.status_code in allowed
 
 
 @asynccontextmanager
-async def open_load(world: World, ledger: Ledger, *, seed: int) -> AsyncGenerator[Load]:
-    """Open clients of each server."""
+async def open_load(deployment: Deployment, ledger: Ledger, *, seed: int) -> AsyncGenerator[Load]:
+    """Open a client of each server."""
     clients = [
         httpx2.AsyncClient(
             base_url=url,
@@ -132,10 +132,10 @@ async def open_load(world: World, ledger: Ledger, *, seed: int) -> AsyncGenerato
             limits=httpx2.Limits(max_connections=300),
             trust_env=False,
         )
-        for url in world.urls
+        for url in deployment.urls
     ]
     try:
-        yield Load(world=world, ledger=ledger, clients=clients, random=Random(seed))  # noqa: S311 - to be repeated, not to be secret
+        yield Load(deployment=deployment, ledger=ledger, clients=clients, random=Random(seed))  # noqa: S311 - repeatable, not secret
     finally:
         for client in clients:
             await client.aclose()

@@ -1,4 +1,4 @@
-"""Programs of the service that are killed, and started again as compose does."""
+"""Programs of the service, restarted when they end, as compose does."""
 
 import os
 import signal
@@ -15,12 +15,12 @@ from development.child import Child
 
 
 class ChaosError(Exception):
-    """The service does not come up, or does not come back; the text says which part."""
+    """The service does not start or does not recover; the text says which part."""
 
 
 @dataclass(kw_only=True)
 class Program:
-    """A program of the service that is started again whenever it ends, as compose does."""
+    """A program of the service, possibly with several processes."""
 
     name: str
     arguments: Sequence[str]
@@ -33,29 +33,29 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """The process that was started, whose children are the others."""
+        """The first process, the parent of the others."""
         if self._child is None:
             raise ChaosError(f"{self.name} was not started")
         return self._child.pid
 
     def start(self) -> None:
-        """Start it; what it says goes to its file, behind what it said before."""
+        """Start the program; its output is appended to its log file."""
         self._expected = False
         with self.log.open("ab") as output:
             self._child = Child(
                 [sys.executable, *self.arguments],
                 environment=self.environment,
                 output=output,
-                # Not the checkout, whose `.env` is a person's.
+                # Not the checkout, which may have a developer's `.env`.
                 directory=self.log.parent,
             )
 
     def wait(self, timeout_s: float) -> int:
-        """Wait until it ends by itself, and return its status."""
+        """Wait until the program ends, and return its exit status."""
         return self._child.wait(timeout_s) if self._child else 0
 
-    def keep(self) -> None:
-        """Start it again if it has ended; a failure, unless it was killed on purpose."""
+    def restart_if_ended(self) -> None:
+        """Start the program again if it has ended, which is a failure unless `kill` ended it."""
         if self._child is None or (status := self._child.exit_status) is None:
             return
         if not self._expected:
@@ -64,25 +64,25 @@ class Program:
         self.start()
 
     def kill(self, *, alone: bool = False) -> None:
-        """Kill it with all of its processes, or `alone` without its children."""
+        """Kill all processes, or the first `alone`."""
         self._expected = True
         (os.kill if alone else os.killpg)(self.pid, signal.SIGKILL)
 
     def stop(self) -> None:
-        """Ask it to end, as compose does; it has to end well."""
+        """Stop the program as compose does; another exit status than 0 is a failure."""
         if self._child is None:
             return
         if status := self._child.stop(signal.SIGTERM, grace_s=30):
-            self.failures.append(f"{self.name} was asked to stop, and ended with status {status}")
+            self.failures.append(f"{self.name} ended with status {status} when it was stopped")
         self._child = None
 
     def dispose(self) -> None:
-        """End it, however."""
+        """Kill the program if it still runs."""
         if self._child is not None:
             self._child.stop(grace_s=0)
 
     def workers(self) -> list[Any]:
-        """Return its processes that do the work: for a server of several, its children."""
+        """Return the processes that serve requests or run jobs."""
         with suppress(psutil.NoSuchProcess):
             parent = psutil.Process(self.pid)
             if self.processes == 1:
@@ -92,7 +92,7 @@ class Program:
 
 
 def _is_worker(process: Any) -> bool:
-    # Beside them runs the resource tracker of multiprocessing.
+    # The resource tracker of multiprocessing is another child.
     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
         return "spawn_main" in " ".join(process.cmdline())
     return False

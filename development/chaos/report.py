@@ -1,4 +1,4 @@
-"""What a run was like: numbers, a table and a plot."""
+"""The results of a run: figures, a table and a plot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,35 +13,35 @@ SLOWEST = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Struck:
+class InjectedFault:
     """
-    A fault that has happened; moments are seconds of the run.
+    A fault of a run; moments are seconds since the beginning of the run.
 
-    From `ended_s` on nothing is in the way any more: `answered_s` is when every server had
-    acknowledged a write again, `healed_s` when all processes and jobs were back as well.
+    The fault ended at `ended_s`. Every server had acknowledged a new write at `answered_s`; all
+    processes and jobs had recovered at `recovered_s`.
     """
 
     title: str
     at_s: float
     ended_s: float
     answered_s: float
-    healed_s: float
+    recovered_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of a run. `faults` is everything that may never happen; `entries` are writes."""
+    """The results; `violations` must never occur, `entries` counts the writes."""
 
     seed: int
     seconds: float
-    struck: Sequence[Struck]
+    injected: Sequence[InjectedFault]
     samples: Sequence[Sample]
     entries: int
-    faults: Sequence[str]
+    violations: Sequence[str]
 
     def numbers(self) -> dict[str, Any]:
-        """Return the figures; of each fault those until the next one."""
-        ends = [*(struck.at_s for struck in self.struck[1:]), float("inf")]
+        """Return the figures; those of a fault reach until the next one."""
+        ends = [*(injected.at_s for injected in self.injected[1:]), float("inf")]
         return {
             "seed": self.seed,
             "seconds": round(self.seconds),
@@ -53,53 +53,53 @@ class Outcome:
             "p99_ms": self._latency_ms(0.99),
             "slowest_ms": self._latency_ms(1),
             "faults": [
-                self._of(struck, end) for struck, end in zip(self.struck, ends, strict=True)
+                self._figures_of(injected, end)
+                for injected, end in zip(self.injected, ends, strict=True)
             ],
-            "wrong": list(self.faults),
+            "wrong": list(self.violations),
         }
 
     def _latency_ms(self, share: float) -> int:
         return round(quantile((seconds for _, seconds in self.latencies()), share) * 1000)
 
     def latencies(self) -> Sequence[tuple[float, float]]:
-        """Return when each request was made that was answered, and how long that took."""
+        """Return beginning and duration of each answered request."""
         return [
             (sample.began, sample.seconds) for sample in self.samples if sample.status is not None
         ]
 
-    def _of(self, struck: Struck, end_s: float) -> dict[str, Any]:
-        met = [sample for sample in self.samples if struck.at_s <= sample.ended < end_s]
+    def _figures_of(self, injected: InjectedFault, end_s: float) -> dict[str, Any]:
+        affected = [sample for sample in self.samples if injected.at_s <= sample.ended < end_s]
         return {
-            "title": struck.title,
-            "at_s": round(struck.at_s, 1),
-            "lasts_s": round(struck.ended_s - struck.at_s, 1),
-            "requests": len(met),
-            "accepted": sum(sample.status == 202 for sample in met),
-            "unavailable": sum(sample.status == 503 for sample in met),
-            "without_answer": sum(sample.status is None for sample in met),
-            "slowest_ms": round(max((sample.seconds for sample in met), default=0.0) * 1000),
+            "title": injected.title,
+            "at_s": round(injected.at_s, 1),
+            "lasts_s": round(injected.ended_s - injected.at_s, 1),
+            "requests": len(affected),
+            "accepted": sum(sample.status == 202 for sample in affected),
+            "unavailable": sum(sample.status == 503 for sample in affected),
+            "without_answer": sum(sample.status is None for sample in affected),
+            "slowest_ms": round(max((sample.seconds for sample in affected), default=0.0) * 1000),
             "slowest": [
                 f"{sample.method} {sample.path} {sample.status}: {sample.seconds:.3f} s"
-                for sample in nlargest(SLOWEST, met, key=attrgetter("seconds"))
+                for sample in nlargest(SLOWEST, affected, key=attrgetter("seconds"))
             ],
-            "answered_after_s": round(struck.answered_s - struck.ended_s, 2),
-            "healed_after_s": round(struck.healed_s - struck.ended_s, 2),
+            "answered_after_s": round(injected.answered_s - injected.ended_s, 2),
+            "healed_after_s": round(injected.recovered_s - injected.ended_s, 2),
         }
 
 
 def as_table(outcome: Outcome) -> str:
     """Return the figures as a table in Markdown."""
     figures = outcome.numbers()
-    wrong = len(outcome.faults)
+    wrong = len(outcome.violations)
     return "\n".join(
         [
             "{} faults in {seconds} s (seed {seed}): {requests} requests, {writes} writes in the"
-            " ledger, {unavailable} answers of 503, {without_answer} without an answer; of the"
-            " answers half within {p50_ms} ms, 99 of 100 within {p99_ms} ms, all within"
-            " {slowest_ms} ms.".format(len(outcome.struck), **figures),
+            " ledger, {unavailable} answered 503, {without_answer} not answered; p50 {p50_ms} ms,"
+            " p99 {p99_ms} ms, slowest {slowest_ms} ms.".format(len(outcome.injected), **figures),
             f"**{wrong or 'Nothing'} lost, doubled or otherwise wrong.**",
             "",
-            "| | fault | at | lasted | requests | 202 | 503 | no answer | longest"
+            "| | fault | at | lasted | requests | 202 | 503 | no answer | slowest"
             " | writes again after | all back after |",
             "|---|---|---|---|---|---|---|---|---|---|---|",
             *(
@@ -113,22 +113,22 @@ def as_table(outcome: Outcome) -> str:
 
 
 def draw(outcome: Outcome) -> str:
-    """Return a plot (SVG): latencies above, requests that failed below, faults by their number."""
+    """Return a plot (SVG): latencies, and below them failed requests; faults have numbers."""
     plot = Plot(end_s=outcome.seconds)
     return plot.svg(
-        "Latency of answers, and requests that failed, while parts were killed",
+        "Latency of answers, and failed requests, during the faults",
         [
             part
-            for number, struck in enumerate(outcome.struck, 1)
-            for part in plot.band(struck.at_s, struck.healed_s, str(number), narrow=True)
+            for number, injected in enumerate(outcome.injected, 1)
+            for part in plot.band(injected.at_s, injected.recovered_s, str(number), narrow=True)
         ]
         + [
             *plot.latencies(
-                outcome.latencies(), "Answers, milliseconds, by when they were asked for"
+                outcome.latencies(), "Answers by the time of their request, milliseconds"
             ),
             *plot.counts(
                 (each.ended for each in outcome.samples if not each.good),
-                "Requests answered 503 or not at all, each second",
+                "Requests answered 503 or not at all, per second",
             ),
         ],
     )

@@ -8,17 +8,17 @@ from development.fakestore.server import FakeStoreServer
 
 
 def main() -> None:
-    """Read the command line and serve until told to stop."""
+    """Read the command line and serve until a signal."""
     parser = argparse.ArgumentParser(
         prog="python -m development.fakestore",
-        description="A local stand-in for https://fakestoreapi.com that misbehaves on request.",
+        description="A local double of https://fakestoreapi.com that fails on request.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8081, help="port to listen on")
     parser.add_argument(
         "--public-url",
         default=os.environ.get("FAKESTORE_PUBLIC_URL") or None,
-        help="where browsers find it, for the addresses of pictures (default: as requested)",
+        help="base of picture URLs for browsers (default: the URL of each request)",
     )
     arguments = parser.parse_args()
     api = create_fakestore(public_url=arguments.public_url)

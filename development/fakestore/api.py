@@ -1,4 +1,4 @@
-"""The local Fake Store: the contract of https://fakestoreapi.com, products of its own, bad moods.
+"""The local Fake Store: the contract of https://fakestoreapi.com, own products, and faults.
 
 `GET /` explains the switches.
 """
@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from development.fakestore.catalog import Catalog, Product, ProductChange
 from development.fakestore.faults import CallLog, FaultMiddleware
-from development.fakestore.misbehavior import Misbehavior, Mood, UnknownId
 from development.fakestore.picture import draw
+from development.fakestore.switches import FaultState, Switches, UnknownId
 
 MAX_CONTROL_BYTES: Final = 64 * 1024
 MAX_DIGITS: Final = 10
@@ -27,28 +27,27 @@ KnownId = Annotated[int, Path(ge=1, le=2_147_483_647)]
 
 
 def create_fakestore(*, public_url: str | None = None) -> FastAPI:
-    """Build a store with all its products, in its best mood.
+    """Build a store with all products and without faults.
 
-    `public_url` is where browsers find it, for the addresses of pictures; by default wherever
-    the request was sent to.
+    `public_url` is the base of picture URLs; by default that of each request.
     """
-    catalog, mood, log = Catalog(), Mood(), CallLog()
+    catalog, state, log = Catalog(), FaultState(), CallLog()
     api = FastAPI(title="Local Fake Store", docs_url=None, redoc_url=None, openapi_url=None)
-    api.add_middleware(FaultMiddleware, mood=mood, log=log)
+    api.add_middleware(FaultMiddleware, state=state, log=log)
     api.add_middleware(BodyLimit)
     api.add_exception_handler(RequestValidationError, _refuse)
-    _add_catalog(api, _Window(catalog, mood, public_url))
-    _add_control(api, catalog, mood)
+    _add_catalog(api, _PublicCatalog(catalog, state, public_url))
+    _add_control(api, catalog, state)
     _add_log(api, log)
     return api
 
 
 @dataclass(frozen=True, slots=True)
-class _Window:
-    """The catalog as the world sees it."""
+class _PublicCatalog:
+    """The catalog as clients see it."""
 
     catalog: Catalog
-    mood: Mood
+    state: FaultState
     public_url: str | None
 
     def listing(self, request: Request, category: str | None = None) -> Response:
@@ -68,7 +67,7 @@ class _Window:
         product = self.catalog.get(product_id)
         if product:
             return JSONResponse(self._public(request, product_id, product))
-        match self.mood.switches.unknown_id:
+        match self.state.switches.unknown_id:
             case UnknownId.NULL:
                 return Response(b"null", media_type="application/json")
             case UnknownId.EMPTY:
@@ -80,7 +79,7 @@ class _Window:
         base = (self.public_url or str(request.base_url)).rstrip("/")
         image = product.image or f"{base}/img/{product_id}.svg"
         content = {"id": product_id, **product.model_dump(exclude_none=True), "image": image}
-        rating = content.pop("rating", None)  # last, where the public store has it
+        rating = content.pop("rating", None)  # last, as in the public store
         return content if rating is None else {**content, "rating": rating}
 
 
@@ -89,56 +88,56 @@ def _plain_number(text: str) -> int | None:
     return int(text) if plain else None
 
 
-def _add_catalog(api: FastAPI, window: _Window) -> None:
+def _add_catalog(api: FastAPI, public: _PublicCatalog) -> None:
     @api.get("/products")
     async def products(request: Request) -> Response:
-        return window.listing(request)
+        return public.listing(request)
 
     @api.get("/products/categories")
     async def categories() -> Response:
-        return JSONResponse(window.catalog.categories())
+        return JSONResponse(public.catalog.categories())
 
     @api.get("/products/category/{name}")
     async def category(request: Request, name: str) -> Response:
-        return window.listing(request, name)
+        return public.listing(request, name)
 
     @api.get("/products/{number}")
     async def product(request: Request, number: str) -> Response:
-        return window.one(request, number)
+        return public.one(request, number)
 
     @api.get("/img/{product_id}.svg")
     async def picture(product_id: KnownId) -> Response:
-        found = window.catalog.get(product_id)
+        found = public.catalog.get(product_id)
         if found is None:
             return _problem(HTTPStatus.NOT_FOUND, "There is no such product.")
         svg = draw(product_id, title=found.title, category=found.category)
         return Response(svg, media_type="image/svg+xml", headers={"cache-control": "max-age=300"})
 
 
-def _add_control(api: FastAPI, catalog: Catalog, mood: Mood) -> None:
-    def state() -> dict[str, Any]:
-        return {**mood.switches.model_dump(mode="json"), "befallen": mood.befallen}
+def _add_control(api: FastAPI, catalog: Catalog, state: FaultState) -> None:
+    def shown() -> dict[str, Any]:
+        return {**state.switches.model_dump(mode="json"), "befallen": state.affected}
 
     @api.get("/_control")
     async def show() -> dict[str, Any]:
-        return state()
+        return shown()
 
     @api.put("/_control")
-    async def turn(switches: Misbehavior) -> dict[str, Any]:
-        mood.set(switches)
-        return state()
+    async def set_all(switches: Switches) -> dict[str, Any]:
+        state.set(switches)
+        return shown()
 
     @api.patch("/_control")
-    async def turn_some(switches: Misbehavior) -> dict[str, Any]:
-        before = mood.switches.model_dump(exclude_unset=True)
+    async def set_some(switches: Switches) -> dict[str, Any]:
+        before = state.switches.model_dump(exclude_unset=True)
         after = switches.model_dump(exclude_unset=True)
-        mood.set(Misbehavior(**{**before, **after}))
-        return state()
+        state.set(Switches(**{**before, **after}))
+        return shown()
 
     @api.delete("/_control")
-    async def behave() -> dict[str, Any]:
-        mood.set(Misbehavior())
-        return state()
+    async def reset() -> dict[str, Any]:
+        state.set(Switches())
+        return shown()
 
     @api.put("/_control/products/{product_id}")
     @api.patch("/_control/products/{product_id}")
@@ -180,7 +179,7 @@ def _add_log(api: FastAPI, log: CallLog) -> None:
 
 
 class BodyLimit:
-    """Refuse bodies that no switch needs, before they are kept in memory."""
+    """Refuse large bodies of control requests before they are buffered in memory."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -210,9 +209,9 @@ class BodyLimit:
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:
-    # The values are left out: they may be what JSON cannot carry back, such as NaN.
-    faults = error.errors() if isinstance(error, RequestValidationError | ValidationError) else ()
-    sentences = [f"{'/'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in faults]
+    # Without the values, which JSON may not be able to represent (NaN).
+    errors = error.errors() if isinstance(error, RequestValidationError | ValidationError) else ()
+    sentences = [f"{'/'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in errors]
     text = "; ".join(sentences).encode("ascii", "backslashreplace").decode()
     return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, text)
 

@@ -1,4 +1,4 @@
-"""The products of the local Fake Store, and what a person changes about them while it runs."""
+"""The products of the local Fake Store, and changes to them at run time."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,12 +8,12 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Text = Annotated[str, Field(min_length=1, max_length=10_000)]
-# An integer stays one: the public store answers 109 and 109.95, and clients must read both.
+# Integers are kept: the public store answers 109 and 109.95, and clients must read both.
 Price = Annotated[int, Field(ge=0, le=10**9)] | Annotated[float, Field(ge=0, le=1e9)]
 
 
 class Rating(BaseModel):
-    """What buyers thought: a mean from 0 to 5 of `count` opinions."""
+    """The mean of `count` votes from 0 to 5."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -22,7 +22,7 @@ class Rating(BaseModel):
 
 
 class Product(BaseModel):
-    """A product as the public store describes it; `image` is filled in with our own address."""
+    """A product as in the public store; without `image` it gets a URL of this store."""
 
     title: Text
     price: Price
@@ -46,7 +46,7 @@ class ProductChange(BaseModel):
 
 
 class Catalog:
-    """The twenty products, and the changes made to them."""
+    """The twenty products, and changes to them."""
 
     def __init__(self) -> None:
         self._products = dict(PRODUCTS)
@@ -56,17 +56,17 @@ class Catalog:
         return sorted(self._products)
 
     def get(self, product_id: int) -> Product | None:
-        """Return a product, or None when there is none."""
+        """Return a product, or None if there is none."""
         return self._products.get(product_id)
 
     def categories(self) -> Sequence[str]:
-        """Return the categories that have products, in the alphabet's order."""
+        """Return the categories that have products, in alphabetical order."""
         return sorted({product.category for product in self._products.values()})
 
     def change(self, product_id: int, change: ProductChange) -> Product | None:
-        """Change a product, bring a removed one back, or add one.
+        """Change a product, restore a removed one, or add one.
 
-        Returns None when a product would be new and fields are missing.
+        Returns None if the product would be new and fields are missing.
         """
         known = self._products.get(product_id) or PRODUCTS.get(product_id)
         if known is None:
@@ -80,11 +80,11 @@ class Catalog:
         return product
 
     def remove(self, product_id: int) -> bool:
-        """Let a product vanish, and say whether it was there."""
+        """Remove a product, and return whether it existed."""
         return self._products.pop(product_id, None) is not None
 
     def restore(self) -> None:
-        """Forget all changes."""
+        """Undo all changes."""
         self._products = dict(PRODUCTS)
 
 

@@ -1,4 +1,4 @@
-"""The middleware that lets the store misbehave towards the calls of its catalog."""
+"""The middleware that injects faults into catalog calls."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypedDict
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from development.fakestore.misbehavior import Effect, Fault, Misbehavior, Mood
+from development.fakestore.switches import Effect, Fault, FaultState, Switches
 
 LOG_LENGTH = 1000
 PATHS_COUNTED = 10_000
@@ -32,7 +32,7 @@ HTML = (
 
 
 class Call(TypedDict):
-    """One call of the catalog; `answer` is the status, or the fault that came in its place."""
+    """One catalog call; `answer` is the status, or the fault that replaced it."""
 
     at: str
     method: str
@@ -44,7 +44,7 @@ class Call(TypedDict):
 
 
 class CallLog:
-    """The calls since the log was last cleared: all counted, the last thousand kept."""
+    """The calls since the last clearing: all are counted, the last thousand kept."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -52,7 +52,7 @@ class CallLog:
         self.last: deque[Call] = deque(maxlen=LOG_LENGTH)
 
     def begin(self, scope: Scope) -> Call:
-        """Note a call that has just arrived."""
+        """Record the beginning of a call."""
         call = Call(
             at=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             method=scope["method"],
@@ -69,14 +69,14 @@ class CallLog:
         return call
 
     def clear(self) -> None:
-        """Forget all calls."""
+        """Remove all calls."""
         self.total = 0
         self.by_path.clear()
         self.last.clear()
 
 
-class Answer:
-    """A whole answer, held back so that it can be spoiled."""
+class BufferedResponse:
+    """A complete response, which can be changed before it is sent."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.status = status
@@ -84,7 +84,7 @@ class Answer:
         self.body = body
 
     def start(self) -> Message:
-        """Return the message that begins it, its length promised in full."""
+        """Return the ASGI message that starts the response, with its full length."""
         headers = {**self.headers, "content-length": str(len(self.body))}
         return {
             "type": "http.response.start",
@@ -94,11 +94,11 @@ class Answer:
 
 
 class FaultMiddleware:
-    """Log every call of the catalog, and answer as badly as the switches say."""
+    """Log each catalog call, and inject the faults that the switches ask for."""
 
-    def __init__(self, app: ASGIApp, *, mood: Mood, log: CallLog) -> None:
+    def __init__(self, app: ASGIApp, *, state: FaultState, log: CallLog) -> None:
         self._app = app
-        self._mood = mood
+        self._state = state
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,7 +107,7 @@ class FaultMiddleware:
             await self._app(scope, receive, send)
             return
         call = self._log.begin(scope)
-        effect = self._mood.next_effect(scope["path"])
+        effect = self._state.next_effect(scope["path"])
         started = time.perf_counter()
         try:
             await self._answer(_Client(scope, receive, send), effect, call)
@@ -118,66 +118,68 @@ class FaultMiddleware:
         await client.drain()
         if effect.wait:
             call["answer"] = "delayed"
-            if await client.gone(effect.wait):
+            if await client.disconnects(effect.wait):
                 call["answer"] = "client left"
                 return
         match effect.answer:
             case Fault.HANG:
                 call["answer"] = "hang"
-                await client.gone(None)
+                await client.disconnects(None)
             case Fault.RESET:
                 call["answer"] = "reset"
                 await client.cut(abruptly=True)
             case Fault.TRUNCATED:
-                answer = await self._good(client)
+                response = await self._good_response(client)
                 call["answer"] = "truncated"
-                await client.send(answer.start())
-                await client.write(answer.body[: len(answer.body) // 2], more=True)
+                await client.send(response.start())
+                await client.write(response.body[: len(response.body) // 2], more=True)
                 await client.cut(abruptly=False)
             case Fault.DRIP:
                 call["answer"] = "drip"
-                await self._drip(client, await self._good(client))
+                await self._drip(client, await self._good_response(client))
             case int() as status:
                 await client.complete(self._status(status), call)
             case None:
-                await client.complete(await self._good(client), call)
+                await client.complete(await self._good_response(client), call)
             case fault:
-                answer = await spoiled(await self._good(client), fault, self._mood.switches)
-                await client.complete(answer, call)
+                response = await faulty(
+                    await self._good_response(client), fault, self._state.switches
+                )
+                await client.complete(response, call)
                 call["answer"] = fault.value
 
-    def _status(self, status: int) -> Answer:
-        retry_after = self._mood.switches.retry_after
+    def _status(self, status: int) -> BufferedResponse:
+        retry_after = self._state.switches.retry_after
         headers = {"content-type": "text/html; charset=utf-8"}
         if retry_after is not None:
             headers["retry-after"] = retry_after
-        return Answer(status, headers, b"<html><body><h1>%d</h1></body></html>" % status)
+        return BufferedResponse(status, headers, b"<html><body><h1>%d</h1></body></html>" % status)
 
-    async def _good(self, client: "_Client") -> Answer:
+    async def _good_response(self, client: "_Client") -> BufferedResponse:
         messages: list[Message] = []
 
         async def keep(message: Message) -> None:
             messages.append(message)
 
-        async def nothing() -> Message:
+        async def empty_body() -> Message:
             return {"type": "http.request", "body": b"", "more_body": False}
 
-        await self._app(client.scope, nothing, keep)
+        await self._app(client.scope, empty_body, keep)
         body = b"".join(message.get("body", b"") for message in messages)
         headers = Headers(raw=messages[0]["headers"])
-        return Answer(messages[0]["status"], headers, body)
+        return BufferedResponse(messages[0]["status"], headers, body)
 
-    async def _drip(self, client: "_Client", answer: Answer) -> None:
-        await client.send(answer.start())
-        for position in range(len(answer.body)):
-            await client.write(answer.body[position : position + 1], more=True)
-            if await client.gone(self._mood.switches.drip_interval):
+    async def _drip(self, client: "_Client", response: BufferedResponse) -> None:
+        await client.send(response.start())
+        for position in range(len(response.body)):
+            await client.write(response.body[position : position + 1], more=True)
+            if await client.disconnects(self._state.switches.drip_interval):
                 return
         await client.write(b"", more=False)
 
 
 class _Client:
-    """The one who called."""
+    """The connection to the client of a call."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -185,12 +187,12 @@ class _Client:
         self._receive = receive
 
     async def drain(self) -> None:
-        """Read the request to its end."""
+        """Read the whole request."""
         while (await self._receive()).get("more_body", False):
             pass
 
-    async def gone(self, seconds: float | None) -> bool:
-        """Wait for the client to hang up, at most so long, and say whether it did."""
+    async def disconnects(self, seconds: float | None) -> bool:
+        """Wait for the client to disconnect; return False after these seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while (await self._receive())["type"] != "http.disconnect":
@@ -199,19 +201,19 @@ class _Client:
         return False
 
     async def write(self, body: bytes, *, more: bool) -> None:
-        """Send a piece of the body."""
+        """Send a part of the body."""
         await self.send({"type": "http.response.body", "body": body, "more_body": more})
 
-    async def complete(self, answer: Answer, call: Call) -> None:
-        """Send a whole answer."""
-        call["answer"] = str(answer.status)
-        await self.send(answer.start())
-        await self.write(answer.body, more=False)
+    async def complete(self, response: BufferedResponse, call: Call) -> None:
+        """Send a complete response."""
+        call["answer"] = str(response.status)
+        await self.send(response.start())
+        await self.write(response.body, more=False)
 
     async def cut(self, *, abruptly: bool) -> None:
-        """Close the connection in mid-answer, `abruptly` with a reset (RFC 9293, 3.10.7.4).
+        """Close the connection during the response, `abruptly` with a reset (RFC 9293, 3.10.7.4).
 
-        :raises ConnectionResetError: where there is no connection, as in tests without a socket
+        :raises ConnectionResetError: without a connection, as in tests without a socket
         """
         transport = self.scope.get("state", {}).get("transport")
         if transport is None:
@@ -224,14 +226,14 @@ class _Client:
             transport.abort()
         else:
             transport.close()
-        await self.gone(None)
+        await self.disconnects(None)
 
 
 _INFINITE = "no finite number"
 _PADDING = "x" * OVERSIZED_BYTES
 _JSON = "application/json; charset=utf-8"
 
-# Faults that come in place of an answer: content type and body.
+# Faults that replace the response: content type and body.
 SUBSTITUTES: Mapping[Fault, tuple[str, bytes]] = {
     Fault.HTML: ("text/html; charset=utf-8", HTML),
     Fault.EMPTY_OBJECT: (_JSON, b"{}"),
@@ -239,7 +241,7 @@ SUBSTITUTES: Mapping[Fault, tuple[str, bytes]] = {
     Fault.EMPTY: (_JSON, b""),
 }
 
-# Faults in an otherwise good answer: what is done to each of its products.
+# Faults in an otherwise good response: the change to each of its products.
 CHANGES: Mapping[Fault, Callable[[dict[str, Json]], object]] = {
     Fault.WRONG_ID: lambda product: product.update(id=product["id"] + 1000),
     Fault.INFINITE_PRICE: lambda product: product.update(price=_INFINITE),
@@ -249,24 +251,24 @@ CHANGES: Mapping[Fault, Callable[[dict[str, Json]], object]] = {
 }
 
 
-async def spoiled(answer: Answer, fault: Fault, switches: Misbehavior) -> Answer:
-    """Return the answer as a fault makes it."""
+async def faulty(response: BufferedResponse, fault: Fault, switches: Switches) -> BufferedResponse:
+    """Return the response that a fault makes of a good one."""
     if fault in SUBSTITUTES:
         content_type, body = SUBSTITUTES[fault]
-        return Answer(200, {"content-type": content_type}, body)
+        return BufferedResponse(200, {"content-type": content_type}, body)
     if fault is Fault.REDIRECT:
-        return Answer(302, {"location": switches.redirect_to}, b"")
+        return BufferedResponse(302, {"location": switches.redirect_to}, b"")
     if fault is Fault.GZIP_BOMB:
         bomb = await asyncio.to_thread(gzip_bomb)
-        return Answer(200, {"content-type": _JSON, "content-encoding": "gzip"}, bomb)
-    body = changed(answer.body, CHANGES[fault])
-    # Python writes no such number, JSON allows it (RFC 8259, 6).
+        return BufferedResponse(200, {"content-type": _JSON, "content-encoding": "gzip"}, bomb)
+    body = changed(response.body, CHANGES[fault])
+    # JSON allows this number (RFC 8259, 6), but Python does not write it.
     body = body.replace(b'"%s"' % _INFINITE.encode(), b"1e9999")
-    return Answer(answer.status, answer.headers, body)
+    return BufferedResponse(response.status, response.headers, body)
 
 
 def changed(body: bytes, change: Callable[[dict[str, Json]], object]) -> bytes:
-    """Return a body of products with each changed; other bodies stay as they are."""
+    """Return a body with each of its products changed; other bodies are not changed."""
     try:
         content = json.loads(body)
     except ValueError:
@@ -279,10 +281,10 @@ def changed(body: bytes, change: Callable[[dict[str, Json]], object]) -> bytes:
 
 @lru_cache(maxsize=1)
 def gzip_bomb() -> bytes:
-    """Return a quarter of a megabyte that decodes to JSON of 256 MiB (RFC 1952)."""
-    press = zlib.compressobj(level=9, wbits=zlib.MAX_WBITS | 16)
+    """Return 256 KiB of gzip data that decode to 256 MiB of JSON (RFC 1952)."""
+    compressor = zlib.compressobj(level=9, wbits=zlib.MAX_WBITS | 16)
     block = b"0" * (1024 * 1024)
-    pieces = [press.compress(b'{"id": 1, "description": "')]
-    pieces += [press.compress(block) for _ in range(BOMB_BYTES // len(block))]
-    pieces += [press.compress(b'"}'), press.flush()]
+    pieces = [compressor.compress(b'{"id": 1, "description": "')]
+    pieces += [compressor.compress(block) for _ in range(BOMB_BYTES // len(block))]
+    pieces += [compressor.compress(b'"}'), compressor.flush()]
     return b"".join(pieces)

@@ -1,4 +1,4 @@
-"""Pictures of the products, drawn by code: nothing to download, nothing to license."""
+"""Generated pictures of the products, which need no download and no license."""
 
 from html import escape
 

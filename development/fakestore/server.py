@@ -20,7 +20,7 @@ START_TIMEOUT_S = 10
 
 
 class _Protocol(HttpToolsProtocol):
-    """HTTP whose application can reach the connection, to cut it."""
+    """An HTTP protocol that gives the application its connection, to close it."""
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its parent
@@ -29,10 +29,10 @@ class _Protocol(HttpToolsProtocol):
 
 
 class FakeStoreServer(uvicorn.Server):
-    """A server that does not wait, when it stops, for calls it has been told to hang."""
+    """A server that does not wait for hanging calls when it stops."""
 
     def __init__(self, api: FastAPI, *, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Prepare to serve on `host` and `port`; 0 is any free one."""
+        """Configure the server; port 0 is any free one."""
         config = uvicorn.Config(
             api,
             host=host,
@@ -41,7 +41,7 @@ class FakeStoreServer(uvicorn.Server):
             ws="none",
             loop="asyncio",
             lifespan="off",
-            # The process it runs in, a test's perhaps, has a log of its own.
+            # The process that it runs in, such as a test, has its own log.
             log_config=None,
             access_log=False,
             server_header=False,
@@ -59,11 +59,11 @@ class FakeStoreServer(uvicorn.Server):
 class FakeStoreControl:
     """The switches of a running Fake Store.
 
-    Every method raises `httpx2.HTTPStatusError` when the store refuses what it is told.
+    Every method raises `httpx2.HTTPStatusError` if the store refuses the request.
     """
 
     def __init__(self, url: str) -> None:
-        # Nothing of the environment: a proxy between us and loopback helps nobody.
+        # Without the environment, whose proxy must not handle loopback.
         self._client = httpx2.Client(base_url=url, timeout=10, trust_env=False)
 
     def close(self) -> None:
@@ -71,19 +71,19 @@ class FakeStoreControl:
         self._client.close()
 
     def misbehave(self, **switches: Any) -> None:
-        """Turn all switches: those not named go back to good behavior. `GET /` explains them."""
+        """Set all switches; those not named get their defaults. `GET /` explains them."""
         self._send("PUT", "/_control", switches)
 
     def behave(self) -> None:
-        """Answer well again; products stay changed."""
+        """Stop all faults; changed products stay changed."""
         self._send("DELETE", "/_control")
 
     def change_product(self, product_id: int, **fields: Any) -> None:
-        """Change some fields of a product, bring it back, or add one."""
+        """Change some fields of a product, restore it, or add one."""
         self._send("PUT", f"/_control/products/{product_id}", fields)
 
     def remove_product(self, product_id: int) -> None:
-        """Let a product vanish."""
+        """Remove a product."""
         self._send("DELETE", f"/_control/products/{product_id}")
 
     def restore_products(self) -> None:
@@ -91,21 +91,21 @@ class FakeStoreControl:
         self._send("DELETE", "/_control/products")
 
     def calls(self) -> dict[str, Any]:
-        """Return `total`, `by_path` and `last` of the catalog's calls."""
+        """Return `total`, `by_path` and `last` of the catalog calls."""
         found: dict[str, Any] = self._send("GET", "/_control/calls").json()
         return found
 
     def call_count(self, path: str | None = None) -> int:
-        """Return how often the catalog, or one of its paths, was called."""
+        """Return the number of calls of the catalog, or of one of its paths."""
         calls = self.calls()
         return int(calls["total"] if path is None else calls["by_path"].get(path, 0))
 
     def forget_calls(self) -> None:
-        """Count from zero again."""
+        """Remove all calls from the log."""
         self._send("DELETE", "/_control/calls")
 
     def reset(self) -> None:
-        """Bring everything back to how it was at the start."""
+        """Restore the initial state."""
         self.behave()
         self.restore_products()
         self.forget_calls()
@@ -126,7 +126,7 @@ class RunningFakeStore:
 def running_fakestore() -> Generator[RunningFakeStore]:
     """Serve a Fake Store on a free port of 127.0.0.1, in a thread of its own.
 
-    :raises TimeoutError: if it does not come up
+    :raises TimeoutError: if it does not start
     """
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -135,7 +135,7 @@ def running_fakestore() -> Generator[RunningFakeStore]:
     thread.start()
     control = FakeStoreControl(url)
     try:
-        # The socket listens already: the first call is answered as soon as the server runs.
+        # The socket listens already: this waits until the server runs.
         control.calls()
         yield RunningFakeStore(url, control)
     finally:

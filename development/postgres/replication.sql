@@ -1,10 +1,9 @@
--- What the replica needs on the primary. It may be run again and again, on a database that has been
--- there for long as well.
+-- Creates the role and the slot of the replica on the primary. Idempotent; also for existing databases.
 
 SELECT format('CREATE ROLE replicator REPLICATION LOGIN PASSWORD %L', :'password')
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'replicator') \gexec
 
--- A slot that had to give up its WAL is of no use any more.
+-- A slot that has lost its WAL cannot be used any more.
 SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
 WHERE slot_name = 'replica' AND wal_status = 'lost';
 

@@ -1,4 +1,4 @@
-"""The local Fake Store, seen by a client over a real socket."""
+"""The local Fake Store over a real socket."""
 
 import json
 import zlib
@@ -12,8 +12,8 @@ from development.fakestore.catalog import PRODUCTS
 from development.fakestore.server import RunningFakeStore, running_fakestore
 from tests.plain_http import NO_TLS
 
-# For an answer alone: on a busy machine connecting may take longer than that.
-IMPATIENT = httpx2.Timeout(5, read=0.05)
+# For the answer only: connecting may take longer on a busy machine.
+SHORT_TIMEOUT = httpx2.Timeout(5, read=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ class TestContract:
             assert set(product["rating"]) == {"rate", "count"}
             assert product["image"] == f"{store.url}/img/{product['id']}.svg"
 
-    def test_is_as_untidy_as_the_public_store(self, client: httpx2.Client) -> None:
+    def test_has_the_irregularities_of_the_public_store(self, client: httpx2.Client) -> None:
         products = client.get("/products").json()
         assert {type(product["price"]) for product in products} == {int, float}
         assert any(product["title"].endswith(" ") for product in products)
@@ -77,7 +77,7 @@ class TestContract:
         assert (answer.status_code, answer.text) == (200, "null")
 
     @pytest.mark.parametrize(("switch", "status"), [("empty", 200), ("not_found", 404)])
-    def test_answers_otherwise_when_told(
+    def test_answers_an_unknown_id_as_configured(
         self, client: httpx2.Client, store: RunningFakeStore, switch: str, status: int
     ) -> None:
         store.control.misbehave(unknown_id=switch)
@@ -119,7 +119,7 @@ class TestFaults:
             ("empty_object", 200, "{}"),
         ],
     )
-    def test_answers_something_else(
+    def test_replaces_the_body(
         self,
         client: httpx2.Client,
         store: RunningFakeStore,
@@ -158,7 +158,7 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("fault", "field"), [("missing_field", "price"), ("no_rating", "rating")]
     )
-    def test_leaves_a_field_out(
+    def test_omits_a_field(
         self, client: httpx2.Client, store: RunningFakeStore, fault: str, field: str
     ) -> None:
         store.control.misbehave(fault=fault)
@@ -173,13 +173,15 @@ class TestFaults:
         assert answer.status_code == 302
         assert answer.headers["location"].startswith("http://169.254.169.254/")
 
-    def test_answers_too_much(self, client: httpx2.Client, store: RunningFakeStore) -> None:
+    def test_answers_an_oversized_body(
+        self, client: httpx2.Client, store: RunningFakeStore
+    ) -> None:
         store.control.misbehave(fault="oversized")
         answer = client.get("/products/5")
         assert len(answer.content) > 1024**2
         assert answer.json()["id"] == 5
 
-    def test_answers_a_bomb(self, client: httpx2.Client, store: RunningFakeStore) -> None:
+    def test_answers_a_gzip_bomb(self, client: httpx2.Client, store: RunningFakeStore) -> None:
         store.control.misbehave(fault="gzip_bomb")
         with client.stream("GET", "/products/5") as answer:
             assert answer.headers["content-encoding"] == "gzip"
@@ -189,7 +191,7 @@ class TestFaults:
         assert decoder.decompress(packed, 2 * 1024**2).startswith(b'{"id": 1')
         assert decoder.unconsumed_tail
 
-    def test_breaks_off(self, client: httpx2.Client, store: RunningFakeStore) -> None:
+    def test_truncates_the_body(self, client: httpx2.Client, store: RunningFakeStore) -> None:
         store.control.misbehave(fault="truncated")
         with pytest.raises(httpx2.RemoteProtocolError):
             client.get("/products/5")
@@ -202,7 +204,7 @@ class TestFaults:
     def test_never_answers(self, client: httpx2.Client, store: RunningFakeStore) -> None:
         store.control.misbehave(fault="hang")
         with pytest.raises(httpx2.ReadTimeout):
-            client.get("/products/5", timeout=IMPATIENT)
+            client.get("/products/5", timeout=SHORT_TIMEOUT)
 
     def test_drips(self, client: httpx2.Client, store: RunningFakeStore) -> None:
         store.control.misbehave(fault="drip", drip_interval=0.001)
@@ -214,32 +216,32 @@ class TestFaults:
     def test_delays(self, client: httpx2.Client, store: RunningFakeStore) -> None:
         store.control.misbehave(delay=30)
         with pytest.raises(httpx2.ReadTimeout):
-            client.get("/products/5", timeout=IMPATIENT)
+            client.get("/products/5", timeout=SHORT_TIMEOUT)
         store.control.misbehave(delay=0.001, jitter=0.001)
         assert client.get("/products/5").json()["id"] == 5
 
 
 class TestSwitches:
-    def test_befall_the_next_calls_only(
+    def test_affect_the_next_calls_only(
         self, client: httpx2.Client, store: RunningFakeStore
     ) -> None:
         store.control.misbehave(status=500, count=2)
         answers = [client.get("/products/5").status_code for _ in range(4)]
         assert answers == [500, 500, 200, 200]
 
-    def test_befall_some_products_only(
+    def test_affect_some_products_only(
         self, client: httpx2.Client, store: RunningFakeStore
     ) -> None:
         store.control.misbehave(status=500, product_ids=[5])
         paths = ["/products/5", "/products/6", "/products"]
         assert [client.get(path).status_code for path in paths] == [500, 200, 200]
 
-    def test_befall_some_paths_only(self, client: httpx2.Client, store: RunningFakeStore) -> None:
+    def test_affect_some_paths_only(self, client: httpx2.Client, store: RunningFakeStore) -> None:
         store.control.misbehave(status=500, paths=["/products", "/products/cat*"])
         paths = ["/products", "/products/categories", "/products/5"]
         assert [client.get(path).status_code for path in paths] == [500, 500, 200]
 
-    def test_befall_a_share_of_the_calls(
+    def test_affect_a_share_of_the_calls(
         self, client: httpx2.Client, store: RunningFakeStore
     ) -> None:
         store.control.misbehave(error_rate=0)
@@ -247,7 +249,7 @@ class TestSwitches:
         store.control.misbehave(error_rate=1)
         assert client.get("/products/5").status_code == 503
 
-    def test_are_turned_one_by_one(self, client: httpx2.Client) -> None:
+    def test_are_set_one_by_one(self, client: httpx2.Client) -> None:
         client.put("/_control", json={"status": 500})
         switches = client.patch("/_control", json={"count": 3}).json()
         assert (switches["status"], switches["count"]) == (500, 3)
@@ -278,14 +280,16 @@ class TestSwitches:
             '"%s"' % ("x" * 70_000),
         ],
     )
-    def test_refuse_what_is_unsafe(self, client: httpx2.Client, body: str) -> None:
+    def test_refuse_invalid_values(self, client: httpx2.Client, body: str) -> None:
         for path in ("/_control", "/_control/products/5"):
             answer = client.put(path, content=body, headers={"content-type": "application/json"})
             assert 400 <= answer.status_code < 500
 
 
 class TestProducts:
-    def test_change_and_come_back(self, client: httpx2.Client, store: RunningFakeStore) -> None:
+    def test_are_changed_and_restored(
+        self, client: httpx2.Client, store: RunningFakeStore
+    ) -> None:
         store.control.change_product(5, price=599.9, rating=None)
         product = client.get("/products/5").json()
         assert product["price"] == 599.9
@@ -293,14 +297,14 @@ class TestProducts:
         store.control.restore_products()
         assert client.get("/products/5").json()["price"] == PRODUCTS[5].price
 
-    def test_vanish(self, client: httpx2.Client, store: RunningFakeStore) -> None:
+    def test_are_removed(self, client: httpx2.Client, store: RunningFakeStore) -> None:
         store.control.remove_product(5)
         assert client.get("/products/5").text == "null"
         assert len(client.get("/products").json()) == 19
         store.control.change_product(5)
         assert client.get("/products/5").json()["title"] == PRODUCTS[5].title
 
-    def test_appear(self, client: httpx2.Client, store: RunningFakeStore) -> None:
+    def test_are_added(self, client: httpx2.Client, store: RunningFakeStore) -> None:
         fields = {"title": "Kite", "price": 9, "description": "Flies.", "category": "toys"}
         store.control.change_product(77, **fields)
         assert client.get("/products/77").json()["title"] == "Kite"
@@ -324,7 +328,7 @@ class TestCalls:
         store.control.forget_calls()
         assert store.control.call_count() == 0
 
-    def test_tell_the_fault(self, client: httpx2.Client, store: RunningFakeStore) -> None:
+    def test_name_the_fault(self, client: httpx2.Client, store: RunningFakeStore) -> None:
         store.control.misbehave(fault="html")
         client.get("/products/5")
         assert store.control.calls()["last"][0]["answer"] == "html"

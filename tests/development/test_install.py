@@ -1,4 +1,4 @@
-"""The pure parts of making `.venv`."""
+"""The pure functions that create `.venv`."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from development.install import clean_environment, fingerprint, pinned_names
 
 
 class TestFingerprint:
-    def test_changes_with_what_an_environment_is_made_from(self) -> None:
+    def test_changes_with_each_input(self) -> None:
         here = Path("/here")
         stamp = fingerprint(lock=b"lock", python="3.11", place=here)
         assert stamp == fingerprint(lock=b"lock", python="3.11", place=here)
@@ -26,6 +26,6 @@ class TestPinnedNames:
 
 
 class TestCleanEnvironment:
-    def test_keeps_the_index_and_drops_what_misleads(self) -> None:
+    def test_keeps_the_index_and_drops_redirecting_variables(self) -> None:
         environment = {"PIP_INDEX_URL": "https://mirror", "PIP_USER": "1", "PYTHONPATH": "/x"}
         assert clean_environment(environment) == {"PIP_INDEX_URL": "https://mirror"}

@@ -3,17 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from development.outage_report import (
-    BEGIN,
-    END,
-    Measured,
-    Phase,
-    Sample,
-    as_table,
-    draw,
-    update_page,
-)
+from development.outage_report import Measured, Phase, Sample, as_table, draw
+from development.page import update_page
 from development.plot import quantile
+
+BEGIN, END = "<!-- outage: begin -->", "<!-- outage: end -->"
 
 MEASURED = Measured(
     phases=[
@@ -30,14 +24,14 @@ MEASURED = Measured(
 )
 
 
-class TestNumbers:
+class TestFigures:
     @pytest.mark.parametrize(
         ("share", "expected"), [(0, 1), (0.5, 2), (0.51, 3), (0.99, 4), (1, 4)]
     )
-    def test_take_a_quantile_from_what_was_measured(self, share: float, expected: float) -> None:
+    def test_take_a_quantile_from_the_values(self, share: float, expected: float) -> None:
         assert quantile([4, 2, 3, 1], share) == expected
 
-    def test_have_no_quantile_of_nothing(self) -> None:
+    def test_take_zero_as_the_quantile_of_no_values(self) -> None:
         assert quantile([], 0.5) == 0
 
     def test_belong_to_their_phase(self) -> None:
@@ -57,9 +51,9 @@ class TestPlot:
 
 
 class TestPage:
-    def test_is_renewed_between_the_markers_only(self, tmp_path: Path) -> None:
+    def test_is_replaced_between_the_markers_only(self, tmp_path: Path) -> None:
         page = tmp_path / "page.md"
         page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
-        update_page(page, as_table(MEASURED))
+        update_page(page, as_table(MEASURED), part="outage")
         expected = f"before\n{BEGIN}\n{as_table(MEASURED)}\n{END}\nafter\n"
         assert page.read_text(encoding="utf-8") == expected

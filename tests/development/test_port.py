@@ -2,7 +2,7 @@ import socket
 
 from development.port import free_port, port_is_free
 
-FIRST_GIVEN_AWAY = 32_768  # on Linux, unless somebody has changed it; elsewhere 49152
+FIRST_EPHEMERAL = 32_768  # the default of Linux; elsewhere 49152
 
 
 class TestFreePort:
@@ -11,5 +11,5 @@ class TestFreePort:
         with socket.create_server(("127.0.0.1", port)):
             assert not port_is_free(port)
 
-    def test_is_none_that_the_system_gives_to_others(self) -> None:
-        assert max(free_port() for _ in range(100)) < FIRST_GIVEN_AWAY
+    def test_is_not_ephemeral(self) -> None:
+        assert max(free_port() for _ in range(100)) < FIRST_EPHEMERAL

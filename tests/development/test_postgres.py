@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL server, for real."""
+"""The embedded PostgreSQL server."""
 
 import os
 import stat
@@ -26,18 +26,18 @@ def server() -> Iterator[EmbeddedPostgres]:
         yield server
 
 
-def remember(server: EmbeddedPostgres, word: str) -> None:
+def insert(server: EmbeddedPostgres, word: str) -> None:
     with psycopg.connect(server.url("favorites_test")) as connection:
         connection.execute("INSERT INTO kept VALUES (%s)", [word])
 
 
-def remembers(server: EmbeddedPostgres, word: str) -> bool:
+def contains(server: EmbeddedPostgres, word: str) -> bool:
     with psycopg.connect(server.url("favorites_test")) as connection:
         return bool(connection.execute("SELECT FROM kept WHERE word = %s", [word]).rowcount)
 
 
 class TestEmbeddedPostgres:
-    def test_is_the_promised_version(self, server: EmbeddedPostgres) -> None:
+    def test_has_the_expected_major_version(self, server: EmbeddedPostgres) -> None:
         with psycopg.connect(server.url()) as connection:
             assert connection.info.server_version // 10_000 == 18
 
@@ -50,13 +50,13 @@ class TestEmbeddedPostgres:
             ).fetchone()
         assert row == ("açaí", "UTF8", "bC.UTF-8")
 
-    def test_makes_a_database_once(self, server: EmbeddedPostgres) -> None:
+    def test_creates_a_database_once(self, server: EmbeddedPostgres) -> None:
         assert server.create_database("once")
         assert not server.create_database("once")
         server.drop_database("once")
         assert server.create_database("once")
 
-    def test_wants_the_password(self, server: EmbeddedPostgres) -> None:
+    def test_requires_the_password(self, server: EmbeddedPostgres) -> None:
         without = f"postgresql://postgres:wrong@127.0.0.1:{server.port}/postgres"
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             psycopg.connect(without)
@@ -65,19 +65,19 @@ class TestEmbeddedPostgres:
         assert psutil.Process(server.pid).uids().effective != 0
 
     @pytest.mark.parametrize("mode", [StopMode.FAST, StopMode.IMMEDIATE])
-    def test_keeps_what_was_committed(self, server: EmbeddedPostgres, mode: StopMode) -> None:
+    def test_keeps_commits(self, server: EmbeddedPostgres, mode: StopMode) -> None:
         port = server.port
-        remember(server, mode.name)
+        insert(server, mode.name)
         server.restart(mode)
         assert server.port == port
-        assert remembers(server, mode.name)
+        assert contains(server, mode.name)
 
     def test_starts_after_being_killed(self, server: EmbeddedPostgres) -> None:
-        remember(server, "killed")
+        insert(server, "killed")
         server.kill()
         assert server.pid is None
         server.start()
-        assert remembers(server, "killed")
+        assert contains(server, "killed")
 
     def test_stops(self, server: EmbeddedPostgres) -> None:
         server.stop()
@@ -86,7 +86,7 @@ class TestEmbeddedPostgres:
             psycopg.connect(server.url())
         server.start()
 
-    def test_takes_settings(self, tmp_path: Path) -> None:
+    def test_applies_settings(self, tmp_path: Path) -> None:
         with (
             EmbeddedPostgres(tmp_path, fsync=False, settings={"work_mem": "7MB"}) as server,
             psycopg.connect(server.url()) as connection,
@@ -94,7 +94,7 @@ class TestEmbeddedPostgres:
             row = connection.execute("SELECT current_setting('work_mem')").fetchone()
         assert row == ("7MB",)
 
-    def test_tells_why_it_does_not_start(self, tmp_path: Path) -> None:
+    def test_reports_why_it_does_not_start(self, tmp_path: Path) -> None:
         server = EmbeddedPostgres(tmp_path, fsync=False, settings={"no_such_setting": 1})
         with pytest.raises(PostgresError, match="no_such_setting"):
             server.start()
@@ -137,7 +137,7 @@ time.sleep(600)
 
 
 def orphan(server: str) -> tuple[psutil.Process, Path]:
-    """Start a server from another program, kill that program, and return what it left."""
+    """Start a server from another program, kill that program; return process and directory."""
     with subprocess.Popen(  # noqa: S603 - the program above
         [sys.executable, "-c", OWNER.format(server=server)], stdout=subprocess.PIPE, text=True
     ) as owner:
@@ -155,7 +155,7 @@ class TestOrphan:
         assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
         assert directory.name.startswith("favorites-postgres-")
 
-    def test_makes_way(self, tmp_path: Path) -> None:
+    def test_is_replaced(self, tmp_path: Path) -> None:
         with EmbeddedPostgres(tmp_path, fsync=False) as first:
             pid = first.pid
             assert pid

@@ -1,4 +1,4 @@
-"""The tasks of pyproject.toml, as somebody calls them who has activated nothing."""
+"""The tasks of pyproject.toml, called without an activated environment."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ TASK = Path(sys.executable).with_name("task")
 @pytest.mark.parametrize("directory", [ROOT, ROOT / "docs"], ids=["root", "below"])
 @pytest.mark.parametrize("task", ["bench", "chaos", "lint"])
 def test_needs_no_activated_environment(task: str, directory: Path) -> None:
-    done = subprocess.run(  # noqa: S603 - tasks of ours
+    done = subprocess.run(  # noqa: S603 - our own tasks
         [TASK, task, *(["--", "--help"] if task != "lint" else [])],
         cwd=directory,
         env={"PATH": os.defpath, "HOME": os.environ.get("HOME", "/")},

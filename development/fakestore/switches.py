@@ -1,4 +1,4 @@
-"""What the store has been told to do wrong, and to which calls."""
+"""The faults that the store injects, and the calls that they affect."""
 
 import random
 import re
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 
 class Fault(StrEnum):
-    """One way of answering badly."""
+    """A fault of a response."""
 
     HANG = "hang"
     RESET = "reset"
@@ -33,21 +33,21 @@ class UnknownId(StrEnum):
 
     NULL = "null"  # 200 with the body `null`, as the public store did in 2022
     EMPTY = "empty"  # 200 with an empty body, as it does today
-    NOT_FOUND = "not_found"  # 404, as one would expect
+    NOT_FOUND = "not_found"  # 404, as clients would expect
 
 
 Seconds = Annotated[float, Field(ge=0, le=3600)]
 ProductId = Annotated[int, Field(ge=1, le=2_147_483_647)]
 Pattern = Annotated[str, StringConstraints(pattern=r"^/[!-~]{0,199}$")]
-# Odd values are welcome, they are what clients must survive; only what HTTP forbids is not.
+# Any value that HTTP allows: clients have to handle odd ones.
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[!-~]([ -~]{0,198}[!-~])?$")]
 
 
-class Misbehavior(BaseModel):
-    """All switches; as it stands here, the store behaves.
+class Switches(BaseModel):
+    """All switches; with the defaults there are no faults.
 
-    `delay` and `jitter` befall every call in scope, `status` or `fault` only the share
-    `error_rate` of them. An `error_rate` with neither means status 503.
+    `delay` and `jitter` affect every call in scope, `status` or `fault` only the share
+    `error_rate` of them. An `error_rate` alone means status 503.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -57,7 +57,7 @@ class Misbehavior(BaseModel):
     error_rate: Annotated[float, Field(ge=0, le=1)] = 1
     status: Annotated[int, Field(ge=300, le=599)] | None = None
     retry_after: HeaderValue | None = None
-    # From JSON these are plain strings, which strict mode would refuse.
+    # Strict mode would refuse the plain strings of JSON.
     fault: Annotated[Fault, Field(strict=False)] | None = None
     drip_interval: Annotated[float, Field(ge=0.001, le=60)] = 0.5
     redirect_to: HeaderValue = "http://169.254.169.254/latest/meta-data/"
@@ -67,7 +67,7 @@ class Misbehavior(BaseModel):
     unknown_id: Annotated[UnknownId, Field(strict=False)] = UnknownId.NULL
 
     def covers(self, path: str) -> bool:
-        """Say whether calls of this path are meant; a pattern may end in `*`."""
+        """Return whether calls of a path are in scope; a pattern may end in `*`."""
         if self.product_ids is not None:
             found = re.fullmatch(r"/products/([0-9]{1,10})", path)
             if not found or int(found[1]) not in self.product_ids:
@@ -79,7 +79,7 @@ class Misbehavior(BaseModel):
 
     @property
     def answer(self) -> Fault | int | None:
-        """The fault or status that calls are to get, None for a good answer."""
+        """The fault or status of affected calls; None for a good response."""
         if self.fault is not None:
             return self.fault
         if self.status is None and "error_rate" in self.model_fields_set and self.error_rate:
@@ -88,28 +88,28 @@ class Misbehavior(BaseModel):
 
 
 class Effect(BaseModel):
-    """What befalls one call: seconds to wait, then a fault, a status or a good answer."""
+    """The effect on one call: seconds to wait, then a fault, a status or a good response."""
 
     wait: float = 0
     answer: Fault | int | None = None
 
 
-class Mood:
-    """The switches now, and how many calls they still befall."""
+class FaultState:
+    """The current switches, and the number of calls that they have affected."""
 
     def __init__(self) -> None:
-        self.switches = Misbehavior()
-        self.befallen = 0
+        self.switches = Switches()
+        self.affected = 0
 
-    def set(self, switches: Misbehavior) -> None:
-        """Turn the switches; a count starts anew."""
+    def set(self, switches: Switches) -> None:
+        """Set all switches and reset the number of affected calls."""
         self.switches = switches
-        self.befallen = 0
+        self.affected = 0
 
     def next_effect(self, path: str) -> Effect:
-        """Decide about a call, and count it if anything befalls it."""
+        """Return the effect on a call, and count the call if there is one."""
         switches = self.switches
-        if switches.count is not None and self.befallen >= switches.count:
+        if switches.count is not None and self.affected >= switches.count:
             return Effect()
         if not switches.covers(path):
             return Effect()
@@ -117,5 +117,5 @@ class Mood:
         if random.random() < switches.error_rate:  # noqa: S311 - chance, not a secret
             effect.answer = switches.answer
         if effect.wait or effect.answer is not None:
-            self.befallen += 1
+            self.affected += 1
         return effect

@@ -1,4 +1,4 @@
-"""What is disturbed, whatever it runs on."""
+"""The service under test, independent of what it runs on."""
 
 import asyncio
 import time
@@ -21,53 +21,53 @@ KNOWN_PRODUCTS = range(1, 21)
 
 
 @dataclass(kw_only=True)
-class World(ABC):
+class Deployment(ABC):
     """
-    A service with its database and its catalog, disturbed on purpose.
+    A service with its database and its catalog.
 
-    `urls` are where it is asked. A write without an answer may still be under way for `doubt_s`
-    seconds; whoever wants to know what became of it must not write before. What is idempotent
-    `may_be_repeated` by what is between the clients and the API.
+    Requests go to its `urls`. A write without an answer may still be in flight for `in_flight_s`
+    seconds; another write of the same product before that would hide its outcome. If
+    `may_repeat`, a gateway may send idempotent requests twice.
     """
 
     urls: Sequence[str]
     database_url: str
     store: FakeStoreControl
-    doubt_s: float
-    may_be_repeated: bool = False
+    in_flight_s: float
+    may_repeat: bool = False
     products: list[int] = field(default_factory=lambda: list(KNOWN_PRODUCTS))
-    invented: list[int] = field(default_factory=list)
+    nonexistent: list[int] = field(default_factory=list)
     _new_products: Iterator[int] = field(default_factory=lambda: count(1001))
-    _invented: Iterator[int] = field(default_factory=lambda: count(900_001))
+    _nonexistent: Iterator[int] = field(default_factory=lambda: count(900_001))
 
     @abstractmethod
-    def kept(self) -> AbstractAsyncContextManager[None]:
-        """Keep everything running, and stop it well in the end."""
+    def supervised(self) -> AbstractAsyncContextManager[None]:
+        """Keep all processes running, and stop them gracefully at the end."""
 
     @abstractmethod
-    async def complete(self) -> bool:
-        """Tell whether every process is there."""
+    async def is_complete(self) -> bool:
+        """Return whether all processes are running."""
 
     @property
     @abstractmethod
     def failures(self) -> Sequence[str]:
-        """What programs did that no program may do."""
+        """The unexpected ends and failed stops of programs."""
 
     @abstractmethod
     def log_lines(self) -> Iterable[Mapping[str, Any]]:
-        """Yield what the service's programs have said."""
+        """Yield the log entries of the service's programs."""
 
     def next_product(self) -> int:
-        """Return the id of a product that is not on the catalog's shelf yet."""
+        """Return the id of a product that the catalog does not have yet."""
         return next(self._new_products)
 
     async def add_product(self, number: int) -> None:
-        """Put a new product on the catalog's shelf."""
+        """Add a new product to the catalog."""
         await self.stock(number)
         self.products.append(number)
 
     async def stock(self, number: int) -> None:
-        """Put a product on the catalog's shelf, be it for the first time or again."""
+        """Put a product into the catalog, for the first time or again."""
         await asyncio.to_thread(
             self.store.change_product,
             number,
@@ -77,13 +77,13 @@ class World(ABC):
             category="electronics",
         )
 
-    def invent_product(self) -> int:
-        """Return the id of a product that the catalog does not have."""
-        self.invented.append(next(self._invented))
-        return self.invented[-1]
+    def nonexistent_product(self) -> int:
+        """Return the id of a product that the catalog will never have."""
+        self.nonexistent.append(next(self._nonexistent))
+        return self.nonexistent[-1]
 
     async def sql(self, statement: str) -> list[tuple[Any, ...]]:
-        """Run a statement in the service's database; while that is away, wait for it."""
+        """Run a statement in the service's database; retry while that is unavailable."""
         rows: list[tuple[Any, ...]] = []
 
         async def done() -> bool:
@@ -101,13 +101,15 @@ class World(ABC):
             return found.fetchall() if found.description else []
 
 
-async def until(true: Callable[[], Coroutine[Any, Any, bool]], seconds: float, what: str) -> None:
-    """Wait for something to become true.
+async def until(
+    condition: Callable[[], Coroutine[Any, Any, bool]], seconds: float, what: str
+) -> None:
+    """Wait until a condition is true.
 
-    :raises ChaosError: if it does not in time
+    :raises ChaosError: if it takes longer than these seconds
     """
     deadline = time.monotonic() + seconds
-    while not await true():
+    while not await condition():
         if time.monotonic() > deadline:
             raise ChaosError(f"{what} took more than {seconds:.0f} seconds")
         await asyncio.sleep(POLL_S)
