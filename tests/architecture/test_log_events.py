@@ -18,9 +18,7 @@ def named(directory: str) -> set[str]:
     tests = [
         test for test in (ROOT / directory).rglob("*.py") if test.parent != Path(__file__).parent
     ]
-    return {
-        word for test in tests for word in re.findall(r'"([a-z_]+)"', test.read_text("utf-8"))
-    }
+    return {word for test in tests for word in re.findall(r'"([a-z_]+)"', test.read_text("utf-8"))}
 
 
 def promised(page: str) -> set[str]:

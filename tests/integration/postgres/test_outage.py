@@ -186,10 +186,11 @@ async def queries_on(
     queries = PostgresQueries(pool, ProductRowCache(pool.fetch), patience=patience)
     try:
         yield queries
-        assert pool.in_use == 0
     finally:
+        # Also a statement without callers, which hung up.
         await queries.aclose()
         await pool.aclose()
+    assert pool.in_use == 0
 
 
 READS: Sequence[Callable[[Queries], Awaitable[object]]] = (
@@ -243,10 +244,7 @@ class TestQueries:
     async def test_lose_no_connection_by_callers_that_hang_up(
         self, database_url: str, read: Callable[[Queries], Awaitable[object]]
     ) -> None:
-        async with (
-            Wire(database_url) as wire,
-            queries_on(wire.url, patience=SOON) as queries,
-        ):
+        async with Wire(database_url) as wire, queries_on(wire.url) as queries:
             await read(queries)
             for _ in range(3):
                 wire.hold()

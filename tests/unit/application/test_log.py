@@ -202,9 +202,7 @@ class TestAccounts:
         assert log() == []
 
     @pytest.mark.parametrize("role", Role)
-    async def test_reports_a_created_account(
-        self, service: Service, log: Log, role: Role
-    ) -> None:
+    async def test_reports_a_created_account(self, service: Service, log: Log, role: Role) -> None:
         customer = await service.use_cases.create_customer(
             name="Ana", email="ana@example.com", password=None, role=role
         )

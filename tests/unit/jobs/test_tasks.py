@@ -37,18 +37,26 @@ def create_app(handlers: JobHandlers) -> procrastinate.App:
 
 
 @pytest.mark.parametrize(
-    ("task", "handlers"),
+    ("task", "event", "handlers"),
     [
-        ("refresh_favorited", replace(HANDLERS, refresh_favorited=fail)),
-        ("reconcile_popularity", replace(HANDLERS, reconcile_popularity=fail)),
-        ("purge", replace(HANDLERS, purge=fail)),
+        (
+            "refresh_favorited",
+            "refresh_favorited_failed",
+            replace(HANDLERS, refresh_favorited=fail),
+        ),
+        (
+            "reconcile_popularity",
+            "reconcile_popularity_failed",
+            replace(HANDLERS, reconcile_popularity=fail),
+        ),
+        ("purge", "purge_failed", replace(HANDLERS, purge=fail)),
     ],
 )
 async def test_a_failed_periodic_job_is_logged_and_not_a_dead_letter(
-    task: str, handlers: JobHandlers, caplog: pytest.LogCaptureFixture
+    task: str, event: str, handlers: JobHandlers, caplog: pytest.LogCaptureFixture
 ) -> None:
     run: Callable[..., Awaitable[None]] = create_app(handlers).tasks[task].func
     await run(timestamp=0)
     [line] = [line for line in caplog.records if line.name.startswith("app.")]
-    assert (line.message, line.levelno) == (f"{task}_failed", logging.WARNING)
+    assert (line.message, line.levelno) == (event, logging.WARNING)
     assert vars(line)["reason"] == "storage_unavailable"
