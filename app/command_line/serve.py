@@ -7,7 +7,7 @@ import typer
 
 from app.command_line.common import USAGE, fail, prepare
 from app.infra.dependency import WORKERS_VARIABLE, connection_observer
-from app.infra.http.refusal import ProblemRefusals
+from app.infra.http.refusal import write_refusal
 from app.infra.observability.metrics.endpoint import metrics_endpoint
 from app.infra.server.config import ServeOptions
 from app.infra.server.limits import ConnectionLimits
@@ -60,7 +60,7 @@ def serve(
             connections=settings.max_connections,
         ),
         observer=connection_observer,
-        refusals=ProblemRefusals(),
+        refuse=write_refusal,
     )
     # The processes of one server share its cores.
     os.environ[WORKERS_VARIABLE] = str(options.workers)

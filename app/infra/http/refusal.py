@@ -1,14 +1,11 @@
 """The responses of the server itself, as problem documents."""
 
-from starlette.responses import Response
+from collections.abc import Mapping
+from http import HTTPStatus
+
 from starlette.types import Scope
 
-from app.infra.http.middleware.request_id import (
-    FIELD,
-    HEADER,
-    choose_request_id,
-    request_id_of,
-)
+from app.infra.http.middleware.request_id import FIELD, choose_request_id
 from app.infra.http.middleware.security_headers import security_headers
 from app.infra.http.problem import (
     HeadTooLarge,
@@ -19,45 +16,58 @@ from app.infra.http.problem import (
     ServerBusy,
     problem_response,
 )
+from app.infra.server.disconnect import DisconnectReason
+from app.infra.server.limits import HEAD_MAX_BYTES
+from app.infra.server.refusal import Refusal
 
 # Without HSTS: only the application knows whether the site is HTTPS only.
 _SECURITY = security_headers(https_only=False)
-_HEALTH = "/health/"
+_CLOSE = (b"connection", b"close")
+_RETRY_AFTER = (b"retry-after", b"1")
+
+_PROBLEMS: Mapping[DisconnectReason | None, tuple[type[RequestError], str]] = {
+    DisconnectReason.MALFORMED: (MalformedRequest, "This is not HTTP/1.1."),
+    DisconnectReason.TOO_MANY_PIECES: (MalformedRequest, "The body comes in too many pieces."),
+    DisconnectReason.HEAD_TIMEOUT: (
+        RequestTimeout,
+        "The head of the request did not arrive in time.",
+    ),
+    DisconnectReason.BODY_TIMEOUT: (
+        RequestTimeout,
+        "The body of the request did not arrive in time.",
+    ),
+    DisconnectReason.HEAD_TOO_LARGE: (
+        HeadTooLarge,
+        f"A head has at most {HEAD_MAX_BYTES} bytes.",
+    ),
+    DisconnectReason.SERVER_BUSY: (ServerBusy, "There are too many connections. Try again."),
+    None: (InternalError, "The error has been logged."),
+}
 
 
-class ProblemRefusals:
-    """Create problem documents for requests that do not reach the application."""
+def write_refusal(
+    reason: DisconnectReason | None, scope: Scope, request_id: str | None
+) -> Refusal:
+    """
+    Return a problem document with the fields of every other response.
 
-    def malformed(self, scope: Scope, detail: str) -> Response:
-        """Return 400."""
-        return _closing(scope, MalformedRequest(detail))
-
-    def head_too_large(self, scope: Scope, detail: str) -> Response:
-        """Return 431."""
-        return _closing(scope, HeadTooLarge(detail))
-
-    def request_timeout(self, scope: Scope, detail: str) -> Response:
-        """Return 408."""
-        return _closing(scope, RequestTimeout(detail))
-
-    def server_busy(self, scope: Scope) -> Response | None:
-        """Return 503, but None for health checks: an overloaded process is not a dead one."""
-        if scope["path"].startswith(_HEALTH):
-            return None
+    The request ID is stored in the scope's state, for log lines and traces.
+    """
+    if request_id is None:
         sent = [value for name, value in scope["headers"] if name == FIELD]
-        scope["state"]["request_id"] = request_id = choose_request_id(sent)
-        headers = {"Retry-After": "1", HEADER: request_id}
-        detail = "There are too many connections. Try again."
-        return _closing(scope, ServerBusy(detail, headers=headers))
-
-    def internal_error(self, scope: Scope) -> Response:
-        """Return 500."""
-        return _closing(scope, InternalError("The error has been logged."))
-
-
-def _closing(scope: Scope, problem: RequestError) -> Response:
-    response = problem_response(scope, problem)
-    response.headers.setdefault(HEADER, request_id_of(scope))
-    response.headers["Connection"] = "close"
-    response.raw_headers[:0] = _SECURITY
-    return response
+        request_id = choose_request_id(sent)
+    scope.setdefault("state", {})["request_id"] = request_id
+    problem, detail = _PROBLEMS[reason]
+    response = problem_response(scope, problem(detail))
+    named = (FIELD, request_id.encode())
+    if reason is DisconnectReason.SERVER_BUSY:
+        fields = [*_SECURITY, _RETRY_AFTER, named, *response.raw_headers, _CLOSE]
+    else:
+        fields = [*_SECURITY, *response.raw_headers, named, _CLOSE]
+    return Refusal(
+        status=response.status_code,
+        phrase=HTTPStatus(response.status_code).phrase,
+        fields=fields,
+        body=bytes(response.body),
+        request_id=request_id,
+    )

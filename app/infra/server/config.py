@@ -18,7 +18,7 @@ from typing_extensions import override
 from app.infra.server.disconnect import ConnectionObserverFactory, no_observer
 from app.infra.server.limits import ConnectionLimits
 from app.infra.server.protocol import BoundedHttpProtocol
-from app.infra.server.refusal import Refusals
+from app.infra.server.refusal import RefusalWriter, write_empty_refusal
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +30,9 @@ class ServeOptions:
 
     `factory` is `module:function`, because each process creates its own application. After SIGTERM
     the server continues for `drain` and reports that it is not ready; then it accepts no
-    connections, and requests in progress have `grace` to finish. `refusals` creates the
-    responses of the server itself. `observer`, a module-level function, creates the observer of
-    the connections in each process.
+    connections, and requests in progress have `grace` to finish. `observer` creates the observer
+    of the connections in each process; `refuse` writes the responses of the server itself. Both
+    are module-level functions.
     """
 
     factory: str
@@ -40,10 +40,10 @@ class ServeOptions:
     port: int
     workers: int
     grace: timedelta
-    refusals: Refusals
     drain: timedelta = timedelta(0)
     limits: ConnectionLimits = field(default_factory=ConnectionLimits)
     observer: ConnectionObserverFactory = no_observer
+    refuse: RefusalWriter = write_empty_refusal
     reload_dir: str | None = None
 
 
@@ -60,9 +60,9 @@ class ServerConfig(uvicorn.Config):
         app: str | ASGIApp,
         *,
         limits: ConnectionLimits,
-        refusals: Refusals,
         drain: timedelta = timedelta(0),
         observer: ConnectionObserverFactory = no_observer,
+        refuse: RefusalWriter = write_empty_refusal,
         **others: Any,
     ) -> None:
         super().__init__(
@@ -74,9 +74,9 @@ class ServerConfig(uvicorn.Config):
             **others,
         )
         self.limits = limits
-        self.refusals = refusals
         self.drain = drain
         self.observer = observer
+        self.refuse = refuse
 
     @override
     def load(self) -> None:

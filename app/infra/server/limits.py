@@ -10,6 +10,8 @@ PIECES_MAX = 4096
 PIECE_MIN_BYTES = 16
 # Above this multiple of the connection limit, a new connection is reset without a response.
 HARD_LIMIT_FACTOR = 2
+# Health checks are served above the connection limit as well.
+HEALTH_PREFIX = "/health/"
 
 
 class Wait(StrEnum):

@@ -6,25 +6,28 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.infra.server.connections import Connections
 from app.infra.server.disconnect import DisconnectReason
-from app.infra.server.refusal import Refusals
+from app.infra.server.limits import HEALTH_PREFIX
+from app.infra.server.refusal import RefusalWriter
 
 logger = logging.getLogger(__name__)
 
 
-async def refuse_when_busy(
+async def serve_health_only(
     app: ASGIApp,
     connections: Connections,
-    refusals: Refusals,
+    refuse: RefusalWriter,
     scope: Scope,
     receive: Receive,
     send: Send,
 ) -> None:
-    """Refuse a request, unless it is one that a busy server must answer as well."""
-    if (response := refusals.server_busy(scope)) is None:
+    """Pass health checks to the application, and refuse every other request."""
+    if scope["path"].startswith(HEALTH_PREFIX):
         await app(scope, receive, send)
         return
     connections.count(DisconnectReason.SERVER_BUSY)
+    refusal = refuse(DisconnectReason.SERVER_BUSY, scope, None)
     client_ip = scope["client"][0] if scope["client"] else None
-    request_id = scope["state"]["request_id"]
-    logger.info("service_refused", extra={"request_id": request_id, "client_ip": client_ip})
-    await response(scope, receive, send)
+    logger.info(
+        "service_refused", extra={"request_id": refusal.request_id, "client_ip": client_ip}
+    )
+    await refusal.send(send)

@@ -2,19 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from starlette.responses import Response
 from starlette.types import Scope
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.infra.server.connections import Connections
 from app.infra.server.disconnect import DisconnectReason
@@ -25,7 +19,7 @@ from app.infra.server.limits import (
     Wait,
 )
 from app.infra.server.lingering_close import LingeringClose
-from app.infra.server.overload import refuse_when_busy
+from app.infra.server.overload import serve_health_only
 from app.infra.server.response_cycle import ResponseCycle
 from app.infra.server.tcp import reset, unacknowledged_bytes
 
@@ -36,10 +30,6 @@ logger = logging.getLogger(__name__)
 
 LAST_REQUEST_S = 1.0
 LAST_READ_S = 0.02
-_PARSER_ERRORS = {
-    DisconnectReason.MALFORMED: "This is not HTTP/1.1.",
-    DisconnectReason.TOO_MANY_PIECES: "The body comes in too many pieces.",
-}
 
 
 class TooManyPieces(Exception):
@@ -82,8 +72,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.server_state.admit(self)
 
     def refuse_service(self) -> None:
-        """Refuse every request, except those that a busy server must answer as well."""
-        self.app = partial(refuse_when_busy, self.app, self.server_state, self.config.refusals)
+        """Answer every request with 503, except health checks."""
+        self.app = partial(serve_health_only, self.app, self.server_state, self.config.refuse)
 
     def close_if_idle(self) -> bool:
         """Close the connection if no request is in progress; return whether it was closed."""
@@ -137,11 +127,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if wait is Wait.READING:
             self.server_state.count(DisconnectReason.READ_TIMEOUT)
             reset(self.transport)
+        elif wait is Wait.HEAD:
+            self._refuse(DisconnectReason.HEAD_TIMEOUT, request_id)
         else:
-            head = wait is Wait.HEAD
-            reason = DisconnectReason.HEAD_TIMEOUT if head else DisconnectReason.BODY_TIMEOUT
-            detail = f"The {wait} of the request did not arrive in time."
-            self._refuse(reason, self.config.refusals.request_timeout, detail, request_id)
+            self._refuse(DisconnectReason.BODY_TIMEOUT, request_id)
 
     def _request_id(self, *, completed: bool = False) -> str:
         """Return the id of the request in progress (or `completed` last), or else a new one."""
@@ -171,7 +160,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._responding = cycle
         # uvicorn has no setting for the class of its cycles.
         cycle.__class__ = ResponseCycle
-        cycle.refusals = self.config.refusals  # type: ignore[attr-defined]  # of the class set above
+        cycle.refuse = self.config.refuse  # type: ignore[attr-defined]  # of the class set above
         super()._start_asgi_task(cycle, app)
 
     @override
@@ -215,25 +204,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         ):
             request_id = self._request_id()
             logger.warning("request_head_too_large", extra=self._log_fields(request_id))
-            detail = f"A head has at most {HEAD_MAX_BYTES} bytes."
-            too_large = self.config.refusals.head_too_large
-            self._refuse(DisconnectReason.HEAD_TOO_LARGE, too_large, detail, request_id)
+            self._refuse(DisconnectReason.HEAD_TOO_LARGE, request_id)
 
     @override
     def send_400_response(self, msg: str) -> None:
         request_id = self._request_id()
         reason = self._parser_error
         logger.info("request_malformed", extra=self._log_fields(request_id, reason=reason.value))
-        detail = _PARSER_ERRORS[reason]
-        self._refuse(reason, self.config.refusals.malformed, detail, request_id)
+        self._refuse(reason, request_id)
 
-    def _refuse(
-        self,
-        reason: DisconnectReason,
-        create: Callable[[Scope, str], Response],
-        detail: str,
-        request_id: str,
-    ) -> None:
+    def _refuse(self, reason: DisconnectReason, request_id: str) -> None:
         """Respond instead of the application, and close the connection."""
         self.server_state.count(reason)
         current = self._responding
@@ -244,11 +224,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 return
             self._disconnect(current)
         self._refused = True
-        scope: Scope = {"type": "http", "path": "", "state": {"request_id": request_id}}
-        response = create(scope, detail)
-        head = b"".join(b"%b: %b\r\n" % field for field in response.raw_headers)
-        status_line = STATUS_LINE[response.status_code]
-        self.transport.write(b"%b%b\r\n%b" % (status_line, head, bytes(response.body)))
+        scope: Scope = {"type": "http", "path": "", "headers": [], "state": {}}
+        self.transport.write(self.config.refuse(reason, scope, request_id).encode())
         LingeringClose(self)
 
     @override

@@ -1,34 +1,79 @@
-"""Responses that the server sends instead of the application."""
+"""Responses that the server sends without the application."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Protocol
+from uuid import uuid4
 
-from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Scope, Send
+
+from app.infra.server.disconnect import DisconnectReason
 
 
-class Refusals(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
     """
-    Create these responses, complete with `Connection: close`.
+    A complete response that the server sends itself; it closes the connection afterwards.
 
-    `scope["state"]["request_id"]` is the ID that log lines and the response share. An instance is
-    pickled for each worker process.
+    `fields` are complete: they include `content-length` and `connection: close`.
     """
 
-    def malformed(self, scope: Scope, detail: str) -> Response:
-        """Refuse what is not a valid request."""
+    status: int
+    phrase: str
+    fields: Sequence[tuple[bytes, bytes]]
+    body: bytes
+    request_id: str
 
-    def head_too_large(self, scope: Scope, detail: str) -> Response:
-        """Refuse a head, or trailers, over the limit."""
+    def encode(self) -> bytes:
+        """Return the response as HTTP/1.1."""
+        line = f"HTTP/1.1 {self.status} {self.phrase}\r\n".encode()
+        head = b"".join(b"%b: %b\r\n" % field for field in self.fields)
+        return b"%b%b\r\n%b" % (line, head, self.body)
 
-    def request_timeout(self, scope: Scope, detail: str) -> Response:
-        """Refuse a request that arrived too slowly."""
+    async def send(self, send: Send) -> None:
+        """Send the response as ASGI messages."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.fields})
+        await send({"type": "http.response.body", "body": self.body})
 
-    def server_busy(self, scope: Scope) -> Response | None:
+
+class RefusalWriter(Protocol):
+    """Write the responses of the server; a module-level function, because it is pickled."""
+
+    def __call__(
+        self, reason: DisconnectReason | None, scope: Scope, request_id: str | None
+    ) -> Refusal:
         """
-        Refuse a request on a connection above the limit; None passes it to the application.
+        Write the response for a reason; `None` means that the application failed.
 
-        Sets the request ID.
+        Called for the reasons in `STATUS` only. `scope` has an empty path and no fields if the
+        request could not be read. Without a `request_id` the writer chooses one.
         """
 
-    def internal_error(self, scope: Scope) -> Response:
-        """Replace the response of an application that failed."""
+
+STATUS: Mapping[DisconnectReason | None, HTTPStatus] = {
+    DisconnectReason.MALFORMED: HTTPStatus.BAD_REQUEST,
+    DisconnectReason.TOO_MANY_PIECES: HTTPStatus.BAD_REQUEST,
+    DisconnectReason.HEAD_TIMEOUT: HTTPStatus.REQUEST_TIMEOUT,
+    DisconnectReason.BODY_TIMEOUT: HTTPStatus.REQUEST_TIMEOUT,
+    DisconnectReason.HEAD_TOO_LARGE: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    DisconnectReason.SERVER_BUSY: HTTPStatus.SERVICE_UNAVAILABLE,
+    None: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+"""The reasons for which there is a response, with its status."""
+
+
+def write_empty_refusal(
+    reason: DisconnectReason | None,
+    scope: Scope,  # noqa: ARG001 - the signature of RefusalWriter
+    request_id: str | None,
+) -> Refusal:
+    """Return a response with a status and no content."""
+    status = STATUS[reason]
+    return Refusal(
+        status=status.value,
+        phrase=status.phrase,
+        fields=[(b"content-length", b"0"), (b"connection", b"close")],
+        body=b"",
+        request_id=request_id or uuid4().hex,
+    )

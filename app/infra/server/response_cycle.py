@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from app.infra.server.refusal import Refusals
+from app.infra.server.refusal import RefusalWriter
 
 _STATUS_WITHOUT_BODY = frozenset({204, 304})
 # Fields that have few different values, none of them secret: each is checked and encoded once.
@@ -39,11 +39,11 @@ class ResponseCycle(RequestResponseCycle):
     uvicorn's cycle, except that the head is held back until there is some of the body.
 
     ASGI specifies this ("Response Start"): an application that fails in between can still be
-    answered with an error. Head and body also share one write, and so one packet. `refusals`
-    creates that response.
+    answered with an error. Head and body also share one write, and so one packet. `refuse` writes
+    the response if the application fails.
     """
 
-    refusals: Refusals
+    refuse: RefusalWriter
     _head: bytes | None = None
 
     @override
@@ -67,12 +67,12 @@ class ResponseCycle(RequestResponseCycle):
 
     @override
     async def send_500_response(self) -> None:
-        scope = dict(self.scope)
-        scope["state"].setdefault("request_id", uuid4().hex)
-        response = self.refusals.internal_error(scope)
+        state = self.scope.setdefault("state", {})
+        request_id: str = state.setdefault("request_id", uuid4().hex)
+        refusal = self.refuse(None, dict(self.scope), request_id)
         self._head = self.chunked_encoding = None
         self.expected_content_length = 0
-        await response(scope, self.receive, self.send)
+        await refusal.send(self.send)
 
     def _encode_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self.waiting_for_100_continue = False

@@ -59,9 +59,9 @@ def _server_config(options: ServeOptions) -> ServerConfig:
     return ServerConfig(
         options.factory,
         limits=options.limits,
-        refusals=options.refusals,
         drain=options.drain,
         observer=options.observer,
+        refuse=options.refuse,
         factory=True,
         host=options.host,
         port=options.port,
