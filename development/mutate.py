@@ -10,6 +10,7 @@ import argparse
 import ast
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -115,6 +116,8 @@ def main(arguments: Sequence[str]) -> int:
     for module in modules:
         if not (ROOT / module).is_file() or not module.startswith(CORE):
             parser.error(f"{module} is not a module of {' or '.join(CORE)}")
+    # The directory is removed, also if the run is terminated.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="favorites-mutants-") as directory:
         project = Path(directory)
         copy_project(project, modules)

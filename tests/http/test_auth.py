@@ -156,14 +156,14 @@ class TestCredentials:
         self, client: httpx2.AsyncClient, service: Service, token: str, key: Headers
     ) -> None:
         other = (await bearer(client, await service.customer()))["Authorization"].split(" ")[1]
-        shown = [
+        presented = [
             [("Cookie", f"access_token={token}; access_token={other}")],
             [("Cookie", f"access_token={token}"), ("Cookie", f"access_token={other}")],
             [("Authorization", f"Bearer {token}"), ("Authorization", f"Bearer {other}")],
             [("Authorization", f"Bearer {token}"), *key.items()],
             [*key.items(), (API_KEY, "another")],
         ]
-        for headers in shown:
+        for headers in presented:
             response = await client.get("/customers/me", headers=headers)
             assert code(response) == (401, "invalid_token"), headers
 

@@ -235,8 +235,8 @@ class TestChanges:
         me = await bearer(client, ana)
         response = await client.get(CHANGES, headers=me, params={"since": cursor})
         assert code(response) == (410, "changes_forgotten")
-        anew = await client.get(response.json()["start_over"], headers=me)
-        assert (anew.status_code, anew.json()["items"]) == (200, [])
+        restarted = await client.get(response.json()["start_over"], headers=me)
+        assert (restarted.status_code, restarted.json()["items"]) == (200, [])
 
     async def test_of_an_unknown_customer_are_404(
         self, client: httpx2.AsyncClient, key: Headers

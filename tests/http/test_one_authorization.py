@@ -102,6 +102,7 @@ class TestAuthorize:
     ) -> None:
         monkeypatch.setattr("app.infra.http.access.authorize", refusing)
         response = await world.request(operation, caller)
+        assert not is_refused(response)
         assert response.status_code == MATRIX[operation].statuses[ACTORS.index(actor)]
 
 

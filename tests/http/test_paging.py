@@ -1,14 +1,17 @@
 import base64
+from typing import Any
 
 import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.page import DEFAULT_LIMIT, MAX_LIMIT
+from app.infra.http.openapi import operations
 from app.infra.http.paging import CursorCodec
 from app.infra.http.problem import InvalidCursor
 from tests.double.service import Service
-from tests.http.client import bearer
+from tests.http.client import bearer, build
 
 positions = st.lists(st.none() | st.text(st.characters(codec="utf-8")), max_size=4).map(tuple)
 OLD, NEW = b"o" * 32, b"n" * 32
@@ -113,3 +116,65 @@ class TestPages:
         first = (await client.get("/customers?sort=name&limit=3", headers=key)).json()
         rest = httpx2.URL(first["next"]).copy_set_param("limit", "100")
         assert len((await client.get(rest, headers=key)).json()["items"]) == len(names) - 3
+
+
+DOCUMENT = build(Service()).openapi()
+LIMITED = [
+    (operation["operationId"], path, parameter["schema"])
+    for path, _, operation in operations(DOCUMENT)
+    for parameter in operation.get("parameters", ())
+    if parameter["name"] == "limit"
+]
+
+
+def is_paged(operation: dict[str, Any]) -> bool:
+    """Tell whether the documented response has a link to the next page."""
+    content = operation["responses"].get("200", {}).get("content", {})
+    reference = content.get("application/json", {}).get("schema", {}).get("$ref", "")
+    schema = DOCUMENT["components"]["schemas"].get(reference.rpartition("/")[2], {})
+    return "next" in schema.get("properties", {})
+
+
+class TestLimit:
+    def test_is_a_parameter_of_every_page(self) -> None:
+        paged = {each["operationId"] for _, _, each in operations(DOCUMENT) if is_paged(each)}
+        assert paged >= {"list_customers", "list_favorites", "list_products"}
+        assert paged | {"list_popular", "read_profile"} <= {name for name, _, _ in LIMITED}
+
+    @pytest.mark.parametrize(("operation", "path", "schema"), LIMITED)
+    async def test_is_validated_as_documented(
+        self,
+        client: httpx2.AsyncClient,
+        service: Service,
+        key: dict[str, str],
+        operation: str,
+        path: str,
+        schema: dict[str, Any],
+    ) -> None:
+        assert (schema["minimum"], schema["maximum"]) == (1, MAX_LIMIT)
+        assert schema["default"] == DEFAULT_LIMIT
+        ana = await service.customer()
+        as_ana = await bearer(client, ana)
+        for caller, target in ((as_ana, "me"), (key, ana.id)):
+            headers = key if operation == "list_customers" else caller
+            url = path.format(id=target)
+            for limit, status in (
+                (schema["minimum"] - 1, 422),
+                (schema["minimum"], 200),
+                (schema["maximum"], 200),
+                (schema["maximum"] + 1, 422),
+            ):
+                response = await client.get(url, params={"limit": limit}, headers=headers)
+                assert response.status_code == status
+                if status == 422:
+                    [fault] = response.json()["errors"]
+                    assert fault["pointer"] == "/query/limit"
+
+    async def test_is_the_largest_size_of_a_page(
+        self, client: httpx2.AsyncClient, service: Service, key: dict[str, str]
+    ) -> None:
+        for _ in range(MAX_LIMIT + 1):
+            await service.customer()
+        for query, size in (("", DEFAULT_LIMIT), (f"?limit={MAX_LIMIT}", MAX_LIMIT)):
+            response = await client.get(f"/customers{query}", headers=key)
+            assert len(response.json()["items"]) == size

@@ -178,11 +178,11 @@ class TestBodySize:
         assert read < 30
 
     async def test_is_refused_before_it_is_sent(self, service: Service) -> None:
-        asked = False
+        requested = False
 
         async def receive() -> Message:
-            nonlocal asked
-            asked = True
+            nonlocal requested
+            requested = True
             raise AssertionError("the body was requested from the client")
 
         sent: list[Message] = []
@@ -202,7 +202,7 @@ class TestBodySize:
         }
         await build(service)(scope, receive, send)
         assert sent[0]["status"] == 413
-        assert not asked
+        assert not requested
 
     @pytest.mark.parametrize("length", ["9" * 5000, "99999999999999999999"])
     async def test_is_refused_if_its_declared_length_is_absurd(

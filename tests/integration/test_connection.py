@@ -478,6 +478,24 @@ class TestConnections:
         assert json.loads(response.partition(b"\r\n\r\n")[2])["code"] == "server_busy"
         assert health == b"HTTP/1.1 204"
 
+    async def test_above_the_limit_are_logged_together(
+        self, port: int, state: Connections, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with AsyncExitStack() as stack:
+            for _ in range(2):
+                _, writer = await stack.enter_async_context(connected(port))
+                writer.write(POST)
+            await until(lambda: len(state.tasks) == 2)
+            state.stop_checks()
+            for _ in range(2):
+                await stack.enter_async_context(connected(port))
+            await until(lambda: len(state.connections) == 4)
+            state.start_checks()
+            await until(lambda: bool(caplog.records))
+        line = line_of(caplog, "connections_exhausted")
+        assert (line["levelname"], line["newcomers"]) == ("WARNING", 2)
+        assert line["connections"] >= 2
+
     async def test_are_reset_above_twice_the_limit(self, port: int, state: Connections) -> None:
         async with AsyncExitStack() as stack:
             for _ in range(4):

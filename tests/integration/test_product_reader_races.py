@@ -57,7 +57,7 @@ class Processes:
             return await work.products.get(product_id)
 
     async def at_rest(self) -> None:
-        """Wait until nobody works in the background any more."""
+        """Wait until no background task is left."""
         while any(task.get_name().startswith(("product ", "catalog")) for task in _others()):
             await asyncio.wait(_others(), return_when=asyncio.FIRST_COMPLETED)
 
@@ -94,7 +94,7 @@ async def processes(
 
 class TestRacesOfReaders:
     @pytest.mark.parametrize("age", [None, EXPIRED], ids=["cold", "expired"])
-    async def test_for_a_product_that_has_to_be_asked_for_make_one_call(
+    async def test_for_a_product_that_has_to_be_fetched_make_one_call(
         self, processes: Processes, age: timedelta | None
     ) -> None:
         if age is not None:
@@ -172,7 +172,9 @@ class TestRacesOfReaders:
         assert {type(outcome) for outcome in outcomes} == {CatalogUnavailable}
         assert processes.catalog.calls == 1
 
-    async def test_who_hang_up_leave_the_answer_to_the_others(self, processes: Processes) -> None:
+    async def test_that_disconnect_leave_the_response_to_the_others(
+        self, processes: Processes
+    ) -> None:
         processes.catalog.hold()
         reads = [
             asyncio.ensure_future(reader.products.read(FIVE))

@@ -59,6 +59,11 @@ app.infra.server.supervisor.HANGS_S = 1.5
 time.sleep(3 if __name__ == "__mp_main__" else 0)
 """
 
+LOGGED = """
+import logging
+logging.basicConfig(filename="log.txt", format="%(levelname)s %(message)s", level=logging.INFO)
+"""
+
 
 @contextmanager
 def program(
@@ -146,7 +151,7 @@ class TestServeApi:
             assert process.wait(timeout=30) == 0
 
     def test_leaves_no_worker_on_the_port_when_it_is_killed(self, tmp_path: Path) -> None:
-        with program(tmp_path, workers=2) as (process, port):
+        with program(tmp_path, workers=2, begin=LOGGED) as (process, port):
             connection = begin_request(process, port)
             response = connection.getresponse()
             begun = response.read(6)
@@ -165,6 +170,10 @@ class TestServeApi:
                 for worker in workers:
                     with suppress(psutil.NoSuchProcess):
                         worker.kill()
+        lines = (tmp_path / "log.txt").read_text().splitlines()
+        served, lost = "serving", "server_parent_lost"
+        assert [line for line in lines if line.endswith(served)] == [f"INFO {served}"]
+        assert [line for line in lines if line.endswith(lost)] == [f"WARNING {lost}"] * 2
 
 
 class TestStopDuringStartup:

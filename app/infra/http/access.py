@@ -1,5 +1,5 @@
 """
-Who asks, and on which customer they may act.
+Authentication of callers, and their authorization to act on customers.
 
 Credentials come as the cookie `access_token`, as `Authorization: Bearer` or as an API key in a
 header of its own. Explicit headers take precedence over the cookie, which a browser adds to every
@@ -148,9 +148,9 @@ Authenticated = Annotated[Principal, Depends(authenticated)]
 
 async def signed_in_customer(principal: Authenticated) -> CustomerPrincipal:
     """
-    Return the customer who asks.
+    Return the signed-in customer.
 
-    :raises CustomerOnly: if an internal system asks
+    :raises CustomerOnly: if the caller is an internal system
     """
     if isinstance(principal, ServicePrincipal):
         raise CustomerOnly("An API key has no account of its own.")
@@ -238,7 +238,7 @@ def _log_admin_action(
 
 async def recognized(scope: AsgiScope) -> Principal | None:
     """
-    Return the principal that a request counts for; None without valid credentials.
+    Return the principal whose rate limit applies to a request; None without valid credentials.
 
     Only the signature of a token is checked, without a query. An API key is looked up, once for a
     request.

@@ -84,7 +84,7 @@ class ListTags:
         return f'{self._prefix}{"-".join(map(str, numbers))}-{self._requested}"'
 
     def held(self, condition: IfNoneMatch | None) -> Callable[[ListVersion], bool] | None:
-        """Return what tells whether the client holds the answer about a version."""
+        """Return a test whether the client has the response for a version; None if it has none."""
         if condition is None:
             return None
         return lambda version: condition.met_by(self.tag(version))

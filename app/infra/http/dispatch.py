@@ -1,4 +1,4 @@
-"""Finding the route of a request, without trying all of them."""
+"""The lookup of direct routes."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,24 +14,24 @@ _KEPT, _PATH_LENGTH = 8_192, 128
 
 class Dispatch:
     """
-    The innermost layer of ours: passes a request to its direct route, or on to FastAPI.
+    Pass a request to its direct route, or on to FastAPI; the innermost middleware.
 
-    Paths are looked up in an index and kept. FastAPI's own router tries one route after the other,
-    inside of two layers that direct routes do not need: it answers all other requests, those
-    without a route and with a wrong method included.
+    An index replaces trying one route after the other, and its results are cached. Direct routes
+    do not need the two layers of middleware around FastAPI's router, which handles all other
+    requests, including unknown paths and unsupported methods.
     """
 
     def __init__(self, app: ASGIApp, *, routes: Sequence[BaseRoute]) -> None:
         self._app = app
         self._index: dict[tuple[str, int], list[DirectRoute]] = {}
         for route in routes:
-            # Dependencies need FastAPI's layers around them.
+            # FastAPI's middleware handles the exceptions that dependencies may raise.
             if isinstance(route, DirectRoute) and not route.dependant.dependencies:
                 self._index.setdefault(_key(route.path_format), []).append(route)
         self._find = lru_cache(_KEPT)(self._search)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] == "http":
             path = scope["path"]
             find = self._find if len(path) <= _PATH_LENGTH else self._search

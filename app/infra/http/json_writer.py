@@ -1,9 +1,9 @@
 """
 The JSON of products and favorites.
 
-All answers with a product or a favorite are written here, whatever operation they belong to. The
-models in `router/product_schema.py` and `router/favorite_schema.py` document them; a test holds
-every member to both.
+All responses with a product or a favorite are written here. The models in
+`router/product_schema.py` and `router/favorite_schema.py` document them; a test compares every
+member with them.
 """
 
 from collections.abc import Iterable
@@ -17,12 +17,12 @@ from app.domain.product import CachedProduct, CachePolicy, PopularProduct, Ratin
 from app.infra.http.schema import format_money, format_rate, format_time
 
 KEPT = 2_000
-"""How many texts of each kind are kept at most."""
+"""The maximum number of kept texts of each kind."""
 
 
 class JsonWriter:
     """
-    Writes products and favorites, and keeps what it has written of unchanged ones.
+    Writes products and favorites, and keeps the texts of unchanged ones.
 
     A product is in many lists. Its text is kept while storage returns the same object; an entry
     holds a reference to it, so that its identity is a valid key.

@@ -1,4 +1,4 @@
-"""One catalog, one storage, and as many processes that read through the cache as a test wants."""
+"""A catalog, a storage, and processes that read through the cache."""
 
 import asyncio
 from collections import Counter
@@ -19,6 +19,7 @@ from app.domain.product import (
     ServedFrom,
     UnknownProduct,
 )
+from app.domain.queries import Queries
 from tests import make
 from tests.double.catalog import StubCatalog
 from tests.double.clock import ManualClock
@@ -37,7 +38,7 @@ FIVE = ProductId(5)
 
 
 class CountingObserver(CacheObserver):
-    """Counts what it hears."""
+    """Counts the events of the cache."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -59,12 +60,14 @@ class CountingObserver(CacheObserver):
 class Process:
     """A process of the service: its own reader and background work."""
 
-    def __init__(self, world: "World", *, sleep: Sleep | None) -> None:
+    def __init__(
+        self, world: "World", *, sleep: Sleep | None = None, queries: Queries | None = None
+    ) -> None:
         self.tasks = DeferredTasks()
         self.observer = CountingObserver()
         built = readers(
             uow=world.storage,
-            queries=InMemoryQueries(world.storage),
+            queries=queries or InMemoryQueries(world.storage),
             catalog=world.catalog,
             tasks=self.tasks,
             clock=world.clock,
@@ -85,7 +88,7 @@ class World:
         self.hot: HotProducts = NullHotProducts()
 
     def process(self, *, sleep: Sleep | None = None) -> Process:
-        """Start a process; unless told otherwise, time passes while it sleeps."""
+        """Start a process; by default its sleep advances the clock."""
         return Process(self, sleep=sleep)
 
     async def known(self, *products: Product, age: timedelta = timedelta(0)) -> None:
@@ -102,8 +105,8 @@ class World:
             await work.products.note_complete_list([p.id for p in products], asked_at=asked_at)
             await work.commit()
 
-    async def claimed(self, product_id: ProductId, *, until: datetime) -> None:
-        """Let another process hold the right to ask for a product."""
+    async def leased(self, product_id: ProductId, *, until: datetime) -> None:
+        """Let another process hold the lease of a product."""
         async with self.storage() as work:
             await work.products.acquire_lease([product_id], now=self.clock(), until=until)
             await work.commit()
@@ -120,20 +123,20 @@ class World:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let other tasks have their turns until something is so."""
+    """Let other tasks run until a condition is true."""
     for _ in range(1000):
         if condition():
             return
         await asyncio.sleep(0)
-    raise AssertionError("It did not come about")
+    raise AssertionError("The condition did not become true")
 
 
 def begin(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-    """Let something go on beside the test."""
+    """Run something concurrently with the test."""
     return asyncio.ensure_future(work)
 
 
 async def turns(number: int = 20) -> None:
-    """Let other tasks have their turns."""
+    """Let other tasks run."""
     for _ in range(number):
         await asyncio.sleep(0)

@@ -54,7 +54,7 @@ async def fail_to_sign_in(service: Service, *, email: str, ip: str = IP) -> None
 
 
 class TestSignUp:
-    async def test_stores_a_customer_who_is_no_administrator(self, service: Service) -> None:
+    async def test_stores_a_customer_who_is_not_an_administrator(self, service: Service) -> None:
         customer = await sign_up(service, email="  Ana@Example.com ", name=" João Conceição ")
 
         assert await service.use_cases.read_customer(customer_id=customer.id) == customer
@@ -95,7 +95,7 @@ class TestSignUp:
         service.hasher.busy = False
         await sign_up(service, email="ana20@example.com", ip=OTHER_IP)
 
-    async def test_does_not_count_when_it_is_too_busy(self, service: Service) -> None:
+    async def test_counts_nothing_when_the_queue_is_full(self, service: Service) -> None:
         service.hasher.busy = True
         for _ in range(30):
             with pytest.raises(HashingBusy):
@@ -103,7 +103,7 @@ class TestSignUp:
         service.hasher.busy = False
         await sign_up(service)
 
-    async def test_can_do_without_throttles(self) -> None:
+    async def test_works_without_throttles(self) -> None:
         service = Service(
             throttles=AccessThrottles(sign_in_email=None, sign_in_ip=None, sign_up_ip=None)
         )
@@ -129,7 +129,7 @@ class TestSignIn:
             email="ana@example.com", password="mac\u0327a\u0303 verde", ip=IP, device=""
         )
 
-    async def test_ends_the_same_for_unknown_malformed_and_passwordless(
+    async def test_has_the_same_outcome_for_unknown_malformed_and_passwordless(
         self, service: Service
     ) -> None:
         managed = make.customer(password_hash=None)
@@ -169,7 +169,7 @@ class TestSignIn:
         for _ in range(40):
             await sign_in(service, customer)
 
-    async def test_counts_only_failures_of_many_at_once(self, service: Service) -> None:
+    async def test_counts_only_failures_of_concurrent_attempts(self, service: Service) -> None:
         customer = await service.customer()
         service.hasher.held = asyncio.Semaphore(0)
         signing_in = [begin(sign_in(service, customer)) for _ in range(40)]
@@ -180,7 +180,9 @@ class TestSignIn:
             await turns()
         assert len({principal.session_id for principal in await asyncio.gather(*signing_in)}) == 40
 
-    async def test_lets_no_more_fail_at_once_than_one_by_one(self, service: Service) -> None:
+    async def test_allows_no_more_concurrent_failures_than_sequential_ones(
+        self, service: Service
+    ) -> None:
         customer = await service.customer()
         guessing = [
             begin(
@@ -193,7 +195,7 @@ class TestSignIn:
         outcomes = await asyncio.gather(*guessing, return_exceptions=True)
         assert Counter(map(type, outcomes)) == {InvalidCredentials: 10, TooManyAttempts: 15}
 
-    async def test_lets_only_so_many_wait_for_others(self, service: Service) -> None:
+    async def test_limits_how_many_attempts_wait_for_others(self, service: Service) -> None:
         customer = await service.customer()
         service.hasher.held = asyncio.Semaphore(0)
         signing_in = [begin(sign_in(service, customer)) for _ in range(10 + WAITING_MAX)]
@@ -206,7 +208,7 @@ class TestSignIn:
         outcomes = await asyncio.gather(*signing_in, return_exceptions=True)
         assert all(isinstance(each, asyncio.CancelledError) for each in outcomes)
 
-    async def test_waits_for_nobody_who_gave_up(self, service: Service) -> None:
+    async def test_does_not_wait_for_canceled_attempts(self, service: Service) -> None:
         customer = await service.customer()
         service.hasher.held = asyncio.Semaphore(0)
         first = [begin(sign_in(service, customer)) for _ in range(10)]
@@ -225,7 +227,7 @@ class TestSignIn:
         service.clock.advance(5 * make.MINUTE)
         await sign_in(service, customer)
 
-    async def test_hashes_anew_when_the_parameters_changed(self, service: Service) -> None:
+    async def test_hashes_again_when_the_parameters_changed(self, service: Service) -> None:
         customer = await service.customer()
         service.hasher.scheme = "stronger"
 
@@ -283,7 +285,7 @@ class TestSignIn:
             )
         await fail_to_sign_in(service, email="n@example.com", ip="2001:db8:0:1::1")
 
-    async def test_says_when_it_is_too_busy_and_counts_nothing(self, service: Service) -> None:
+    async def test_reports_a_full_queue_and_counts_nothing(self, service: Service) -> None:
         customer = await service.customer()
         service.hasher.busy = True
         for _ in range(40):
@@ -343,7 +345,7 @@ class TestChangePassword:
                 principal=principal, current_password=PASSWORD, new_password="another one"
             )
 
-    async def test_counts_nothing_when_it_is_too_busy(self, service: Service) -> None:
+    async def test_counts_nothing_when_the_queue_is_full(self, service: Service) -> None:
         principal = await sign_in(service, await service.customer())
         service.hasher.busy = True
         for _ in range(11):
@@ -356,7 +358,7 @@ class TestChangePassword:
             principal=principal, current_password=PASSWORD, new_password="another one"
         )
 
-    async def test_holds_the_new_one_to_the_rules(self, service: Service) -> None:
+    async def test_applies_the_rules_to_the_new_password(self, service: Service) -> None:
         customer = await service.customer()
         with pytest.raises(WeakPassword):
             await service.use_cases.change_password(
@@ -367,7 +369,7 @@ class TestChangePassword:
 
 
 class TestChangeCustomer:
-    async def test_changes_what_is_given(self, service: Service) -> None:
+    async def test_changes_only_the_given_members(self, service: Service) -> None:
         customer = await service.customer()
 
         changed = await service.use_cases.change_customer(customer_id=customer.id, name="Bia")
@@ -382,9 +384,7 @@ class TestChangeCustomer:
                 customer_id=customer.id, email=other.email.value.upper()
             )
 
-    async def test_refuses_to_overwrite_what_the_caller_has_not_seen(
-        self, service: Service
-    ) -> None:
+    async def test_refuses_to_overwrite_another_version(self, service: Service) -> None:
         customer = await service.customer()
         await service.use_cases.change_customer(
             customer_id=customer.id, name="Bia", expected_version=1
@@ -400,7 +400,7 @@ class TestChangeCustomer:
 
 
 class TestDeleteCustomer:
-    async def test_ends_access_and_leaves_nothing(self, service: Service) -> None:
+    async def test_ends_access_and_erases_everything(self, service: Service) -> None:
         customer = await service.customer()
         signed_in = await service.use_cases.sign_in(
             email=customer.email.value, password=PASSWORD, ip=IP, device=""
@@ -421,7 +421,7 @@ class TestDeleteCustomer:
             with pytest.raises(CustomerNotFound):
                 await gone
 
-    async def test_forgets_who_failed_to_sign_in(self, service: Service) -> None:
+    async def test_forgets_failed_sign_ins(self, service: Service) -> None:
         customer = await service.customer()
         for _ in range(10):
             await fail_to_sign_in(service, email=customer.email.value)
@@ -435,7 +435,7 @@ class TestDeleteCustomer:
 
 
 class TestCreateCustomer:
-    async def test_opens_an_account_that_nobody_can_sign_in_to(self, service: Service) -> None:
+    async def test_creates_an_account_without_a_password(self, service: Service) -> None:
         customer = await service.use_cases.create_customer(
             name="Ana", email="ana@example.com", password=None
         )

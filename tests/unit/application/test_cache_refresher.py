@@ -1,15 +1,22 @@
-"""What `CacheRefresher` does between the lookup and the fetch, with a refresh of its own."""
+"""What `CacheRefresher` does between the lookup and the fetch."""
 
 import asyncio
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from typing_extensions import override
 
 from app.application.catalog.cache_observer import NullCacheObserver
 from app.application.catalog.cache_refresh import CacheRefresh, CacheState, ProductRefresh
-from app.application.catalog.cache_refresher import CacheRefresher, RefreshResult
+from app.application.catalog.cache_refresher import (
+    CacheRefresher,
+    RefreshResult,
+    raised_again,
+    unavailable_until,
+)
 from app.application.catalog.hot_products import HotProducts, NullHotProducts
 from app.application.ports import ProductCatalog
+from app.domain.outcome import CatalogUnavailable, HashingBusy
 from app.domain.product import RefreshState
 from app.domain.repository import ProductRepository, UnitOfWork, UnitOfWorkFactory
 from tests import make
@@ -68,15 +75,22 @@ class OvertakenRefresh(CacheRefresh[str, str]):
         pass
 
 
+TICK = make.SECOND / 1_000_000
+
+
 def _refresher(
-    uow: UnitOfWorkFactory, clock: ManualClock, catalog: StubCatalog | None = None
+    uow: UnitOfWorkFactory,
+    clock: ManualClock,
+    catalog: StubCatalog | None = None,
+    *,
+    soft_ttl: timedelta = make.CACHE_POLICY.soft_ttl,
 ) -> CacheRefresher:
     return CacheRefresher(
         uow=uow,
         catalog=catalog or StubCatalog(),
         tasks=DeferredTasks(),
         clock=clock,
-        policy=make.CACHE_POLICY,
+        policy=replace(make.CACHE_POLICY, soft_ttl=soft_ttl),
         observer=NullCacheObserver(),
         hot=NullHotProducts(),
         sleep=clock.sleep,
@@ -92,7 +106,7 @@ class TestTheHolderOfTheLease:
         assert await refresher.run(refresh) == RefreshResult(value="theirs", fetched_by=None)
         assert refresh.fetched == 0
 
-    async def test_has_a_whole_lease_however_long_storage_was_waited_for(self) -> None:
+    async def test_has_a_whole_lease_although_storage_was_slow(self) -> None:
         product, clock, storage = make.product(), ManualClock(), InMemoryStorage()
         catalog = StubCatalog(product)
         catalog.hold()
@@ -111,3 +125,38 @@ class TestTheHolderOfTheLease:
         assert row.refresh == RefreshState(leased_until=clock() + make.CACHE_POLICY.lease)
         catalog.release()
         assert isinstance(await result, RefreshResult)
+
+
+class TestAFailure:
+    def test_counts_for_as_long_as_a_copy_is_fresh_and_for_a_lease(self) -> None:
+        soft, lease = make.CACHE_POLICY.soft_ttl, make.CACHE_POLICY.lease
+        for soft_ttl, remembered in [(soft, soft), (lease / 2, lease)]:
+            refresher = _refresher(InMemoryStorage(), ManualClock(), soft_ttl=soft_ttl)
+            state = RefreshState(blocked_until=make.NOW)
+            for moment, recent in [
+                (make.NOW - make.MINUTE, True),
+                (make.NOW, True),
+                (make.NOW + remembered, True),
+                (make.NOW + remembered + TICK, False),
+            ]:
+                assert refresher.failed_recently(state, moment) is recent
+
+    def test_is_not_recent_if_there_was_none(self) -> None:
+        refresher = _refresher(InMemoryStorage(), ManualClock())
+        assert not refresher.failed_recently(RefreshState(), make.NOW)
+
+    def test_tells_when_to_try_again_but_not_sooner_than_in_a_second(self) -> None:
+        for moment, wait in [
+            (make.NOW + make.MINUTE, make.MINUTE),
+            (make.NOW + make.SECOND / 2, make.SECOND),
+            (make.NOW - make.MINUTE, make.SECOND),
+            (None, make.SECOND),
+        ]:
+            assert unavailable_until(moment, now=make.NOW).retry_after == wait
+
+    def test_is_copied_for_each_request(self) -> None:
+        for kind in (CatalogUnavailable, HashingBusy):
+            failure = kind("The reason", retry_after=make.MINUTE)
+            copy = raised_again(failure)
+            assert copy is not failure
+            assert (type(copy), str(copy), copy.retry_after) == (kind, "The reason", make.MINUTE)

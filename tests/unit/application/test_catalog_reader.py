@@ -39,7 +39,7 @@ class TestListingAFreshCatalog:
         assert reading.age == FRESH
         assert process.tasks.kept == []
 
-    async def test_knows_its_age_from_the_first_moment(self) -> None:
+    async def test_has_age_zero_at_first(self) -> None:
         world = World(*NEW)
         await world.listed(*OLD)
 
@@ -57,7 +57,7 @@ class TestListingAFreshCatalog:
 
 
 class TestListingAStaleCatalog:
-    async def test_serves_the_copies_and_asks_afterwards(self) -> None:
+    async def test_serves_the_copies_and_refreshes_them_in_the_background(self) -> None:
         world = World(*NEW)
         await world.listed(*OLD, age=STALE)
         processes = [world.process(), world.process()]
@@ -75,7 +75,7 @@ class TestListingAStaleCatalog:
         assert tuple(item.product for item in reading.page.items) == NEW
         assert reading.served_from is ServedFrom.HIT
 
-    async def test_asks_once_per_backoff_in_an_outage(self) -> None:
+    async def test_makes_one_call_per_backoff_in_an_outage(self) -> None:
         world = World()
         await world.listed(*OLD, age=STALE)
         process = world.process()
@@ -90,7 +90,7 @@ class TestListingAStaleCatalog:
 
 
 class TestListingAnExpiredCatalog:
-    async def test_asks_first(self) -> None:
+    async def test_fetches_first(self) -> None:
         world = World(*NEW)
         await world.listed(*OLD, age=EXPIRED)
 
@@ -100,7 +100,7 @@ class TestListingAnExpiredCatalog:
         assert (reading.served_from, reading.stale) == (ServedFrom.REVALIDATED, False)
         assert reading.age == 0 * make.SECOND
 
-    async def test_serves_the_copies_if_that_fails_or_just_has(self) -> None:
+    async def test_serves_the_copies_if_that_fails_or_failed_recently(self) -> None:
         world = World()
         await world.listed(*OLD, age=EXPIRED)
         world.catalog.down = True
@@ -122,7 +122,7 @@ class TestListingAnExpiredCatalog:
 
 
 class TestListingACatalogThatWasNeverFetched:
-    async def test_asks_once_for_all_who_want_it(self) -> None:
+    async def test_makes_one_call_for_all_readers(self) -> None:
         world = World(*NEW)
         world.catalog.hold()
         processes = [world.process(), world.process()]
@@ -139,7 +139,7 @@ class TestListingACatalogThatWasNeverFetched:
         assert {reading.served_from for reading in readings} == {ServedFrom.MISS}
         assert sum(not reading.collapsed for reading in readings) == 1
 
-    async def test_fails_if_nothing_at_all_is_known(self) -> None:
+    async def test_fails_if_no_product_is_known(self) -> None:
         world = World()
         world.catalog.down = True
         process = world.process()
@@ -151,7 +151,7 @@ class TestListingACatalogThatWasNeverFetched:
         assert world.catalog.calls == 1
         assert process.observer.counts["refused"] == 3
 
-    async def test_serves_what_is_known_if_that_fails(self) -> None:
+    async def test_serves_the_known_products_if_that_fails(self) -> None:
         world = World()
         await world.known(OLD[0])
         world.catalog.down = True
@@ -164,7 +164,7 @@ class TestListingACatalogThatWasNeverFetched:
 
 
 class TestRefreshingSoon:
-    async def test_asks_one_by_one_for_a_few(self) -> None:
+    async def test_fetches_a_few_products_one_by_one(self) -> None:
         world = World(*NEW)
         await world.known(*OLD, age=STALE)
         process = world.process()
@@ -175,7 +175,7 @@ class TestRefreshingSoon:
         assert sorted(world.catalog.found) == [1, 2, 3]
         assert world.catalog.listed == 0
 
-    async def test_asks_once_for_many(self) -> None:
+    async def test_fetches_many_products_with_one_call(self) -> None:
         world = World(*NEW)
         await world.known(*OLD, age=EXPIRED)
         processes = [world.process(), world.process()]
@@ -189,7 +189,7 @@ class TestRefreshingSoon:
         assert (world.catalog.found, world.catalog.listed) == ([], 1)
         assert (await world.state()).fetched_at == world.clock()
 
-    async def test_shows_in_the_rows_that_somebody_asks(self) -> None:
+    async def test_takes_the_lease_of_each_product_that_is_due(self) -> None:
         world = World(*NEW)
         await world.known(*OLD, age=STALE)
         world.catalog.hold()
@@ -205,7 +205,7 @@ class TestRefreshingSoon:
         world.catalog.release()
         await running
 
-    async def test_leaves_alone_what_is_fresh_removed_claimed_or_blocked(self) -> None:
+    async def test_ignores_products_that_are_fresh_removed_leased_or_blocked(self) -> None:
         process = World(*NEW).process()
         now = make.NOW + STALE
         process.reader.refresh_soon(
@@ -224,7 +224,7 @@ class TestRefreshingSoon:
         )
         assert process.tasks.kept == []
 
-    async def test_asks_once_per_backoff_in_an_outage(self) -> None:
+    async def test_makes_one_call_per_backoff_in_an_outage(self) -> None:
         world = World()
         await world.known(*OLD, age=STALE)
         world.catalog.down = True
@@ -237,7 +237,7 @@ class TestRefreshingSoon:
 
         assert world.catalog.calls == 10
 
-    async def test_asks_later_for_products_that_the_list_left_out(self) -> None:
+    async def test_puts_off_products_that_the_list_left_out(self) -> None:
         world = World(*NEW[1:])
         await world.known(*OLD, age=STALE)
         process = world.process()
@@ -253,7 +253,7 @@ class TestRefreshingSoon:
 
 
 class TestRefreshingAll:
-    async def test_asks_however_young_the_copies_are(self) -> None:
+    async def test_fetches_although_the_copies_are_fresh(self) -> None:
         world = World(*NEW)
         await world.listed(*OLD, age=make.SECOND)
 
@@ -262,7 +262,7 @@ class TestRefreshingAll:
         assert refresh.fetched_at == world.clock()
         assert [copy.product for copy in await _copies(world, 1, 5)] == [NEW[0], NEW[4]]
 
-    async def test_removes_what_a_second_list_leaves_out(self) -> None:
+    async def test_removes_products_that_a_second_list_leaves_out(self) -> None:
         world = World(*NEW[1:])
         await world.listed(*OLD, age=STALE)
         process = world.process()
@@ -271,7 +271,7 @@ class TestRefreshingAll:
         world.clock.advance(make.SECOND)
         assert (await process.catalog_reader.refresh_all()).removed == {1}
 
-    async def test_brings_back_what_a_later_list_has(self) -> None:
+    async def test_restores_products_that_a_later_list_contains(self) -> None:
         world = World(*NEW[1:])
         await world.listed(*OLD, age=STALE)
         process = world.process()
@@ -284,7 +284,7 @@ class TestRefreshingAll:
 
         assert (await process.reader.read(NEW[0].id)).cached.product == NEW[0]
 
-    async def test_fails_if_the_catalog_cannot_be_asked(self) -> None:
+    async def test_fails_if_the_catalog_is_unavailable(self) -> None:
         world = World()
         world.catalog.down = True
         process = world.process()
@@ -294,7 +294,7 @@ class TestRefreshingAll:
                 await process.catalog_reader.refresh_all()
         assert world.catalog.calls == 1
 
-    async def test_fails_if_the_answer_cannot_be_kept(self) -> None:
+    async def test_fails_if_the_response_cannot_be_stored(self) -> None:
         world = World(*NEW)
         world.catalog.hold()
         refreshing = begin(world.process().catalog_reader.refresh_all())

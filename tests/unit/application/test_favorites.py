@@ -32,7 +32,7 @@ async def listed(service: Service) -> Product:
 
 
 class TestFavoriteProduct:
-    async def test_adds_once_and_keeps_how_the_product_was(self, service: Service) -> None:
+    async def test_adds_once_and_keeps_a_snapshot_of_the_product(self, service: Service) -> None:
         customer, product = await service.customer(), await listed(service)
         favorite = service.use_cases.favorite_product
 
@@ -46,7 +46,9 @@ class TestFavoriteProduct:
         assert first.item.favorite.when_favorited == Snapshot.of(product)
         assert await favorites(service, customer.id) == [first.item]
 
-    async def test_refuses_what_the_catalog_does_not_list(self, service: Service) -> None:
+    async def test_refuses_a_product_that_the_catalog_does_not_list(
+        self, service: Service
+    ) -> None:
         customer = await service.customer()
         with pytest.raises(ProductNotFound):
             await service.use_cases.favorite_product(
@@ -64,7 +66,7 @@ class TestFavoriteProduct:
                 )
         assert service.storage.jobs == []
 
-    async def test_shows_what_the_price_did_since(self, service: Service) -> None:
+    async def test_shows_how_the_price_has_changed(self, service: Service) -> None:
         customer, product = await service.customer(), await listed(service)
         await service.use_cases.favorite_product(customer_id=customer.id, product_id=product.id)
         service.catalog.put(make.product(id=product.id, price=str(product.price - 4)))
@@ -79,7 +81,7 @@ class TestFavoriteProduct:
 
 
 class TestFavoritesDuringAnOutage:
-    async def test_are_accepted_and_checked_later(self, service: Service) -> None:
+    async def test_are_accepted_and_validated_later(self, service: Service) -> None:
         customer, product = await service.customer(), await listed(service)
         service.catalog.down = True
 
@@ -102,7 +104,7 @@ class TestFavoritesDuringAnOutage:
         assert item.favorite.when_favorited == Snapshot.of(product)
         assert item.favorite.favorited_at == accepted.item.favorite.favorited_at
 
-    async def test_are_accepted_while_the_catalog_takes_its_time(self) -> None:
+    async def test_are_accepted_while_the_catalog_is_slow(self) -> None:
         service = Service(favorite_patience=timedelta(milliseconds=1))
         customer, product = await service.customer(), await listed(service)
         service.catalog.hold()
@@ -137,7 +139,7 @@ class TestFavoritesDuringAnOutage:
         [item] = await favorites(service, customer.id)
         assert (item.status, item.reason) == (FavoriteStatus.REMOVED, "not_in_catalog")
 
-    async def test_make_room_when_a_rejected_product_appears(self, service: Service) -> None:
+    async def test_are_replaced_when_a_rejected_product_appears(self, service: Service) -> None:
         customer, product = await service.customer(), make.product()
         favorite = service.use_cases.favorite_product
         service.catalog.down = True
@@ -255,7 +257,7 @@ class TestOtherReads:
 
 
 class TestRemoveFavorite:
-    async def test_removes_whatever_was_there(self, service: Service) -> None:
+    async def test_may_be_repeated(self, service: Service) -> None:
         customer, product = await service.customer(), await listed(service)
         await service.use_cases.favorite_product(customer_id=customer.id, product_id=product.id)
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""A list as a whole: batches, undo, catching up, what is popular, and its upkeep."""
+"""Lists of favorites: batches, undo, synchronization, popularity and upkeep."""
 
 import logging
 
@@ -34,7 +34,9 @@ async def present(service: Service, customer: Customer, *products: Product) -> s
 
 
 class TestChangeFavorites:
-    async def test_tells_what_became_of_each_and_asks_at_most_once(self, service: Service) -> None:
+    async def test_returns_each_result_and_calls_the_catalog_at_most_once(
+        self, service: Service
+    ) -> None:
         customer = await service.customer()
         here, gone, new, newer = (make.product() for _ in range(4))
         await favorited(service, customer, here, gone)
@@ -62,7 +64,7 @@ class TestChangeFavorites:
             newer.id,
         }
 
-    async def test_asks_nobody_about_what_is_known(self, service: Service) -> None:
+    async def test_makes_no_call_for_known_products(self, service: Service) -> None:
         customer, other = await service.customer(), await service.customer()
         product = make.product()
         await favorited(service, other, product)
@@ -73,7 +75,7 @@ class TestChangeFavorites:
         assert results == {product.id: BatchResult.ADDED}
         assert service.catalog.calls == calls
 
-    async def test_believes_no_list_that_is_older(self, service: Service) -> None:
+    async def test_does_not_rely_on_an_older_list(self, service: Service) -> None:
         customer, first, second = await service.customer(), make.product(), make.product()
         service.catalog.put(make.product())
         await service.use_cases.catalog.list_page(ProductQuery())
@@ -84,7 +86,7 @@ class TestChangeFavorites:
         )
         assert results == {first.id: BatchResult.ADDED, second.id: BatchResult.ADDED}
 
-    async def test_leaves_open_what_a_call_that_began_before_it_did_not_find(
+    async def test_leaves_pending_what_an_earlier_call_did_not_find(
         self, service: Service
     ) -> None:
         customer, new = await service.customer(), make.product()
@@ -106,7 +108,7 @@ class TestChangeFavorites:
             ProductId(998): BatchResult.PENDING,
         }
 
-    async def test_accepts_as_many_as_may_wait_in_an_outage(self, service: Service) -> None:
+    async def test_accepts_pending_favorites_up_to_the_limit(self, service: Service) -> None:
         customer = await service.customer()
         service.catalog.down = True
         add = [ProductId(number) for number in range(1, service.pending_max + 3)]
@@ -137,7 +139,7 @@ class TestChangeFavorites:
             BatchResult.FAVORITES_FULL,
         ]
 
-    async def test_can_only_be_tried(self, service: Service) -> None:
+    async def test_changes_nothing_in_a_dry_run(self, service: Service) -> None:
         customer, kept, new = await service.customer(), make.product(), make.product()
         await favorited(service, customer, kept)
         service.catalog.put(new)
@@ -161,7 +163,7 @@ class TestChangeFavorites:
 
 
 class TestFavoriteProduct:
-    async def test_refuses_more_than_may_be(self) -> None:
+    async def test_refuses_a_favorite_above_the_limit(self) -> None:
         service = Service(favorites_max=1)
         customer, first, second = await service.customer(), make.product(), make.product()
         await favorited(service, customer, first)
@@ -170,7 +172,7 @@ class TestFavoriteProduct:
 
 
 class TestRestoreFavorite:
-    async def test_undoes_a_removal_for_a_while(self, service: Service) -> None:
+    async def test_undoes_a_removal_within_the_window(self, service: Service) -> None:
         customer, product = await service.customer(), make.product()
         await favorited(service, customer, product)
         of = {"customer_id": customer.id, "product_id": product.id}
@@ -187,7 +189,7 @@ class TestRestoreFavorite:
         with pytest.raises(FavoriteNotFound):
             await service.use_cases.restore_favorite(**of)  # type: ignore[arg-type]  # each fits
 
-    async def test_has_what_waits_checked_again(self, service: Service) -> None:
+    async def test_enqueues_the_job_of_a_pending_favorite_again(self, service: Service) -> None:
         customer, product = await service.customer(), make.product()
         service.catalog.down = True
         favorite = service.use_cases.favorite_product
@@ -202,7 +204,7 @@ class TestRestoreFavorite:
 
 
 class TestReadFavoriteChanges:
-    async def test_lets_a_client_catch_up(self, service: Service) -> None:
+    async def test_lets_a_client_synchronize(self, service: Service) -> None:
         customer, first, second = await service.customer(), make.product(), make.product()
         read = service.use_cases.read_favorite_changes
         await favorited(service, customer, first)
@@ -215,7 +217,7 @@ class TestReadFavoriteChanges:
             (first.id, ChangeKind.REMOVED),
         ]
 
-    async def test_tells_once_that_the_catalog_dropped_a_product(self, service: Service) -> None:
+    async def test_reports_once_that_the_catalog_dropped_a_product(self, service: Service) -> None:
         customer, gone, stays = await service.customer(), make.product(), make.product()
         read = service.use_cases.read_favorite_changes
         await favorited(service, customer, gone, stays)
@@ -266,7 +268,7 @@ class TestUpkeep:
         with pytest.raises(ChangesForgotten):
             await read(customer_id=customer.id, since=since, limit=10)
 
-    async def test_says_nothing_of_counts_that_are_right(
+    async def test_does_not_log_correct_counts(
         self, service: Service, caplog: pytest.LogCaptureFixture
     ) -> None:
         await favorited(service, await service.customer(), make.product())

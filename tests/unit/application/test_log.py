@@ -1,4 +1,4 @@
-"""The log events of the use cases: each with its level and its fields, which name nobody."""
+"""The log events of the use cases: level and fields, which hold no personal data."""
 
 import logging
 import re
@@ -357,7 +357,7 @@ class TestUpkeep:
     async def test_reports_wrong_counts(self, service: Service, log: Log) -> None:
         def miscounted() -> UnitOfWork:
             work = service.storage()
-            work.popularity = WrongCounts(3)  # type: ignore[assignment]  # as the port allows
+            work.popularity = WrongCounts(3)
             return work
 
         await ReconcilePopularity(uow=miscounted)()

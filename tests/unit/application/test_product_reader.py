@@ -1,5 +1,6 @@
 """Each cell of the table in `app.application.catalog.product_reader`, for one product."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -39,7 +40,7 @@ class TestReadingAFreshProduct:
 
 
 class TestReadingAStaleProduct:
-    async def test_serves_the_copy_and_asks_afterwards(self) -> None:
+    async def test_serves_the_copy_and_refreshes_it_in_the_background(self) -> None:
         world = World(NEW)
         await world.known(OLD, age=STALE)
         process = world.process()
@@ -58,7 +59,7 @@ class TestReadingAStaleProduct:
         assert reading.served_from is ServedFrom.HIT
         assert world.catalog.found == [FIVE]
 
-    async def test_asks_once_for_many_readers(self) -> None:
+    async def test_makes_one_call_for_many_readers(self) -> None:
         world = World(NEW)
         await world.known(OLD, age=STALE)
         processes = [world.process(), world.process()]
@@ -70,10 +71,10 @@ class TestReadingAStaleProduct:
 
         assert world.catalog.found == [FIVE]
 
-    async def test_begins_nothing_while_another_process_asks(self) -> None:
+    async def test_starts_no_refresh_while_another_process_holds_the_lease(self) -> None:
         world = World(NEW)
         await world.known(OLD, age=STALE)
-        await world.claimed(FIVE, until=world.clock() + POLICY.lease)
+        await world.leased(FIVE, until=world.clock() + POLICY.lease)
         process = world.process()
 
         assert (await process.reader.read(FIVE)).stale
@@ -83,7 +84,7 @@ class TestReadingAStaleProduct:
         await process.reader.read(FIVE)
         assert process.tasks.kept == ["product 5"]
 
-    async def test_asks_once_per_backoff_in_an_outage(self) -> None:
+    async def test_makes_one_call_per_backoff_in_an_outage(self) -> None:
         world = World(OLD)
         await world.known(OLD, age=STALE)
         world.catalog.down = True
@@ -98,7 +99,7 @@ class TestReadingAStaleProduct:
         assert world.catalog.calls == 1000 / 100
         assert sum(p.observer.counts["product failed"] for p in processes) == 10
 
-    async def test_serves_the_copy_if_there_is_no_room_for_background_work(self) -> None:
+    async def test_serves_the_copy_if_too_many_tasks_are_waiting(self) -> None:
         world = World(NEW)
         await world.known(OLD, age=STALE)
         process = world.process()
@@ -108,7 +109,7 @@ class TestReadingAStaleProduct:
 
 
 class TestReadingAnExpiredProduct:
-    async def test_asks_first(self) -> None:
+    async def test_fetches_first(self) -> None:
         world = World(NEW)
         await world.known(OLD, age=EXPIRED)
         process = world.process()
@@ -132,7 +133,7 @@ class TestReadingAnExpiredProduct:
             True,
         )
 
-    async def test_does_not_wait_again_for_a_catalog_that_just_failed(self) -> None:
+    async def test_does_not_wait_again_after_a_recent_failure(self) -> None:
         world = World()
         await world.known(OLD, age=EXPIRED)
         world.catalog.down = True
@@ -148,7 +149,7 @@ class TestReadingAnExpiredProduct:
         assert (await process.reader.read(FIVE)).served_from is ServedFrom.STALE_IF_ERROR
         assert process.tasks.kept == ["product 5"]
 
-    async def test_does_not_wait_for_the_next_attempt_however_short_the_soft_ttl_is(self) -> None:
+    async def test_does_not_wait_for_the_next_attempt_with_a_short_soft_ttl(self) -> None:
         world = World()
         await world.known(OLD, age=EXPIRED)
         world.catalog.down = True
@@ -161,7 +162,7 @@ class TestReadingAnExpiredProduct:
         assert process.tasks.kept == ["product 5"]
         assert process.observer.counts["product failed"] == 1
 
-    async def test_forgets_a_failure_as_it_would_a_copy(self) -> None:
+    async def test_forgets_a_failure_after_the_soft_ttl(self) -> None:
         world = World()
         await world.known(OLD, age=EXPIRED)
         world.catalog.down = True
@@ -174,13 +175,22 @@ class TestReadingAnExpiredProduct:
 
         assert (await process.reader.read(FIVE)).cached.product == NEW
 
-    async def test_serves_the_copy_if_there_is_no_room_to_ask(self) -> None:
+    async def test_serves_the_copy_if_too_many_tasks_run(self) -> None:
         world = World(NEW)
         await world.known(OLD, age=EXPIRED)
         process = world.process()
         process.tasks.full = True
 
         assert (await process.reader.read(FIVE)).served_from is ServedFrom.STALE_IF_ERROR
+
+    async def test_shares_the_fetch_with_concurrent_reads(self) -> None:
+        world = World(NEW)
+        await world.known(OLD, age=EXPIRED)
+        process = world.process()
+        readings = await asyncio.gather(*(process.reader.read(FIVE) for _ in range(3)))
+        assert {reading.served_from for reading in readings} == {ServedFrom.REVALIDATED}
+        assert [reading.collapsed for reading in readings] == [False, True, True]
+        assert process.observer.counts == {"revalidated": 3, "collapsed": 2, "product ok": 1}
 
 
 class TestReadingAnUnknownProduct:
@@ -195,14 +205,20 @@ class TestReadingAnUnknownProduct:
         assert not reading.collapsed
         assert process.observer.counts == {"miss": 1, "collapsed": 0, "product ok": 1}
 
-    async def test_remembers_for_a_while_that_there_is_none(self) -> None:
+    async def test_caches_that_there_is_no_such_product(self) -> None:
         world = World()
         process = world.process()
-        for _ in range(3):
-            with pytest.raises(ProductNotFound):
+        for remembered in (False, True, True):
+            with pytest.raises(ProductNotFound, match="product 5") as failure:
                 await process.reader.read(FIVE)
+            assert failure.value.remembered is remembered
         assert world.catalog.calls == 1
-        assert process.observer.counts["negative-hit"] == 2
+        assert process.observer.counts == {
+            "miss": 1,
+            "negative-hit": 2,
+            "collapsed": 0,
+            "product ok": 1,
+        }
 
         world.catalog.put(NEW)
         world.clock.advance(POLICY.negative_ttl)
@@ -235,7 +251,7 @@ class TestReadingAnUnknownProduct:
             (365 * make.DAY, 5 * make.MINUTE),
         ],
     )
-    async def test_obeys_the_catalogs_wish_for_a_pause_within_reason(
+    async def test_keeps_the_pause_that_the_catalog_asks_for_up_to_a_maximum(
         self, wish: timedelta, pause: timedelta
     ) -> None:
         world = World(NEW)
@@ -250,7 +266,7 @@ class TestReadingAnUnknownProduct:
         assert isinstance(row, UnknownProduct)
         assert row.refresh.blocked_until == world.clock() + pause
 
-    async def test_fails_if_there_is_no_room_to_ask(self) -> None:
+    async def test_fails_if_too_many_tasks_run(self) -> None:
         process = World(NEW).process()
         process.tasks.full = True
 
@@ -259,7 +275,7 @@ class TestReadingAnUnknownProduct:
 
 
 class TestAKnownProductThatTheCatalogDenies:
-    async def test_is_served_still_after_one_odd_answer(self) -> None:
+    async def test_is_still_served_after_one_denial(self) -> None:
         world = World()
         await world.known(OLD, age=EXPIRED)
         process = world.process()
@@ -272,7 +288,7 @@ class TestAKnownProductThatTheCatalogDenies:
         assert isinstance(row, CachedProduct)
         assert row.missing_since == world.clock()
 
-    async def test_is_not_asked_about_again_at_once(self) -> None:
+    async def test_is_not_fetched_again_at_once(self) -> None:
         world = World()
         await world.known(OLD, age=STALE)
         process = world.process()
@@ -283,7 +299,7 @@ class TestAKnownProductThatTheCatalogDenies:
 
         assert world.catalog.calls == 1
 
-    async def test_is_as_before_if_the_next_answer_is_a_good_one(self) -> None:
+    async def test_is_available_again_if_the_next_response_contains_it(self) -> None:
         world = World()
         await world.known(OLD, age=STALE)
         process = world.process()
@@ -297,7 +313,7 @@ class TestAKnownProductThatTheCatalogDenies:
 
         assert await world.row(FIVE) == make.cached_product(product=NEW, fetched_at=world.clock())
 
-    async def test_is_removed_by_a_later_answer_and_keeps_its_last_copy(self) -> None:
+    async def test_is_removed_by_a_second_denial_and_keeps_its_last_copy(self) -> None:
         world = World()
         await world.known(OLD, age=STALE)
         process = world.process()
@@ -306,23 +322,25 @@ class TestAKnownProductThatTheCatalogDenies:
             await process.tasks.run()
             world.clock.advance(POLICY.backoff)
 
-        with pytest.raises(ProductNotFound):
+        with pytest.raises(ProductNotFound, match="product 5") as failure:
             await process.reader.read(FIVE)
 
+        assert failure.value.remembered
         row = await world.row(FIVE)
         assert isinstance(row, CachedProduct)
         assert (row.removed, row.product) == (True, OLD)
         assert world.catalog.calls == 2
 
-    async def test_is_not_found_by_whoever_hears_it_second(self) -> None:
+    async def test_is_not_found_by_the_read_that_causes_the_second_denial(self) -> None:
         world = World()
         await world.known(OLD, age=EXPIRED)
         process = world.process()
         await process.reader.read(FIVE)
         world.clock.advance(POLICY.backoff + STALE)
 
-        with pytest.raises(ProductNotFound):
+        with pytest.raises(ProductNotFound, match="product 5") as failure:
             await process.reader.read(FIVE)
+        assert not failure.value.remembered
 
 
 async def _read_while_storage_fails(world: World) -> ProductReading:
@@ -335,7 +353,7 @@ async def _read_while_storage_fails(world: World) -> ProductReading:
 
 
 class TestReadingWhileStorageFails:
-    async def test_serves_what_was_fetched_although_it_cannot_be_kept(self) -> None:
+    async def test_serves_a_response_that_cannot_be_stored(self) -> None:
         world = World(NEW)
 
         reading = await _read_while_storage_fails(world)
@@ -344,11 +362,11 @@ class TestReadingWhileStorageFails:
         world.storage.available = True
         assert isinstance(await world.row(FIVE), UnknownProduct)
 
-    async def test_tells_that_there_is_no_such_product_although_it_cannot_be_kept(self) -> None:
+    async def test_reports_an_absence_that_cannot_be_stored(self) -> None:
         with pytest.raises(ProductNotFound):
             await _read_while_storage_fails(World())
 
-    async def test_fails_for_the_catalogs_sake_if_that_fails_too(self) -> None:
+    async def test_reports_the_failure_of_the_catalog_if_that_fails_too(self) -> None:
         world = World()
         world.catalog.down = True
 
@@ -365,7 +383,7 @@ class TestReadingWhileStorageFails:
 
 
 class TestValidatingAProduct:
-    async def test_asks_whatever_is_remembered(self) -> None:
+    async def test_calls_the_catalog_whatever_is_cached(self) -> None:
         world = World()
         process = world.process()
         with pytest.raises(ProductNotFound):
@@ -376,16 +394,16 @@ class TestValidatingAProduct:
         assert await process.reader.validate(FIVE) == NEW
         assert (await process.reader.read(FIVE)).served_from is ServedFrom.HIT
 
-    async def test_tells_that_there_is_none(self) -> None:
+    async def test_returns_none_for_an_unknown_product(self) -> None:
         assert await World().process().reader.validate(FIVE) is None
 
-    async def test_believes_a_copy_more_than_one_odd_answer(self) -> None:
+    async def test_prefers_a_copy_to_one_denial(self) -> None:
         world = World()
         await world.known(OLD, age=STALE)
 
         assert await world.process().reader.validate(FIVE) == OLD
 
-    async def test_fails_if_the_catalog_cannot_be_asked(self) -> None:
+    async def test_fails_if_the_catalog_is_unavailable(self) -> None:
         world = World()
         world.catalog.down = True
         process = world.process()

@@ -1,4 +1,4 @@
-"""What the hot tier changes for readers: nothing but who is asked."""
+"""Reading with a hot tier: the results are the same."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -18,14 +18,14 @@ OTHER = make.product(id=6)
 
 @pytest.fixture
 def world() -> World:
-    """A world whose processes share a hot tier, and whose catalog has the newer product."""
+    """Return a world whose processes share a hot tier, and whose catalog has the newer product."""
     world = World(NEW)
     world.hot = InMemoryHotProducts(world.clock)
     return world
 
 
 class TestReadingWithAHotTier:
-    async def test_needs_no_storage_for_what_has_just_been_read(self, world: World) -> None:
+    async def test_needs_no_storage_for_a_product_that_was_just_read(self, world: World) -> None:
         await world.known(OLD, age=make.SECOND)
         one, other = world.process(), world.process()
         await one.reader.read(FIVE)
@@ -39,17 +39,17 @@ class TestReadingWithAHotTier:
         assert (reading.served_from, reading.stale) == (ServedFrom.HIT, False)
         assert other.observer.counts == {"hit": 1, "collapsed": 0}
 
-    async def test_goes_back_to_storage_in_time(self, world: World) -> None:
+    async def test_reads_storage_again_after_the_ttl(self, world: World) -> None:
         await world.known(OLD)
         process = world.process()
         await process.reader.read(FIVE)
-        # Changed by a hand that knows nothing of us.
+        # Changed without telling the hot tier.
         await world.known(NEW)
         assert (await process.reader.read(FIVE)).cached.product == OLD
         world.clock.advance(HOT_TTL)
         assert (await process.reader.read(FIVE)).cached.product == NEW
 
-    async def test_finds_no_copy_that_is_not_fresh(self, world: World) -> None:
+    async def test_does_not_serve_a_copy_that_is_not_fresh(self, world: World) -> None:
         await world.known(OLD, age=FRESH - make.SECOND)
         process = world.process()
         await process.reader.read(FIVE)
@@ -58,9 +58,7 @@ class TestReadingWithAHotTier:
         assert reading.served_from is ServedFrom.STALE_WHILE_REVALIDATE
         assert process.tasks.kept == ["product 5"]
 
-    async def test_does_not_believe_a_tier_that_holds_a_copy_for_too_long(
-        self, world: World
-    ) -> None:
+    async def test_does_not_serve_a_copy_that_the_tier_kept_too_long(self, world: World) -> None:
         await world.known(OLD, age=STALE)
         await world.hot.keep(
             make.cached_product(product=OLD, fetched_at=world.clock() - STALE),
@@ -96,7 +94,7 @@ class TestReadingWithAHotTier:
         world.catalog.put(OTHER)
         process = world.process()
         for _ in range(2):
-            # One odd "no" changes nothing.
+            # One denial changes nothing.
             assert (await process.reader.read(FIVE)).cached.product == OLD
             world.clock.advance(make.SECOND)
             await (
@@ -105,20 +103,20 @@ class TestReadingWithAHotTier:
         with pytest.raises(ProductNotFound):
             await process.reader.read(FIVE)
 
-    async def test_keeps_what_it_had_to_ask_for(self, world: World) -> None:
+    async def test_keeps_what_it_fetched(self, world: World) -> None:
         process = world.process()
         assert (await process.reader.read(FIVE)).served_from is ServedFrom.MISS
         world.storage.available = False
         assert (await process.reader.read(FIVE)).served_from is ServedFrom.HIT
 
-    async def test_keeps_nothing_that_is_unknown_or_old(self, world: World) -> None:
+    async def test_keeps_no_expired_copy(self, world: World) -> None:
         await world.known(OLD, age=EXPIRED)
         world.catalog.down = True
         process = world.process()
         await process.reader.read(FIVE)
         assert await world.hot.get(FIVE) is None
 
-    async def test_misses_a_refresh_for_no_longer_than_copies_are_held(self, world: World) -> None:
+    async def test_misses_a_refresh_for_at_most_the_ttl(self, world: World) -> None:
         await world.known(OLD)
         hot = InMemoryHotProducts(world.clock)
         world.hot = hot
@@ -132,7 +130,7 @@ class TestReadingWithAHotTier:
         world.clock.advance(HOT_TTL - make.SECOND)
         assert (await one.reader.read(FIVE)).cached.product == NEW
 
-    async def test_is_as_before_while_the_tier_is_away(self, world: World) -> None:
+    async def test_reads_storage_while_the_tier_is_unavailable(self, world: World) -> None:
         await world.known(OLD)
         hot = InMemoryHotProducts(world.clock)
         hot.away = True

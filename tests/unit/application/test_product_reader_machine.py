@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: what readers of two processes may rely on."""
+"""What readers of two processes rely on, in any order of events."""
 
 import asyncio
 from collections import Counter
@@ -35,7 +35,7 @@ LEAST_GAP = min(POLICY.lease, POLICY.backoff, POLICY.negative_ttl) - make.SECOND
 
 
 class LateCatalog(ProductCatalog):
-    """Replies by what was true when it was asked, however late; the version is in the title."""
+    """Responds late with the state at the time of the request; the version is in the title."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.down = False
@@ -62,10 +62,10 @@ class LateCatalog(ProductCatalog):
         self.denied.update(product_id for product_id in IDS if product_id not in versions)
         return [_product(product_id, version) for product_id, version in versions.items()]
 
-    async def _reply(self, question: str) -> None:
-        before, now = self.asked_at.get(question), self._clock()
-        assert before is None or now - before >= LEAST_GAP, f"Asked too often for {question}"
-        self.asked_at[question] = now
+    async def _reply(self, call: str) -> None:
+        before, now = self.asked_at.get(call), self._clock()
+        assert before is None or now - before >= LEAST_GAP, f"Called too often for {call}"
+        self.asked_at[call] = now
         down = self.down
         await self.may_reply.wait()
         if down:
@@ -81,7 +81,7 @@ def _version(cached: CachedProduct) -> int:
 
 
 class ReadingThroughTheCache(RuleBasedStateMachine):
-    """Two processes, a catalog that changes, fails and dawdles, and time."""
+    """Two processes, a catalog that changes, fails and is slow, and time."""
 
     @initialize()
     def begin(self) -> None:
@@ -139,7 +139,7 @@ class ReadingThroughTheCache(RuleBasedStateMachine):
 
     @precondition(lambda self: self.held_since is None)
     @rule()
-    def dawdle(self) -> None:
+    def slow_down(self) -> None:
         """Let replies wait from now on."""
         self.catalog.may_reply.clear()
         self.held_since = self.clock()
@@ -168,7 +168,7 @@ class ReadingThroughTheCache(RuleBasedStateMachine):
         )
     )
     def wait(self, by: timedelta) -> None:
-        """Let time pass; a call does not last for ever, the adapter sees to that."""
+        """Let time pass; the adapter bounds the duration of a call."""
         if self.held_since and self.clock() + by > self.held_since + AS_LONG_AS_A_CALL_LASTS:
             self.reply()
         self.clock.advance(by)
@@ -215,7 +215,7 @@ class ReadingThroughTheCache(RuleBasedStateMachine):
 
     @rule(process=processes)
     def run(self, process: int) -> None:
-        """Give background work its time."""
+        """Run the background tasks."""
         self._go_on(self.tasks[process].run())
 
     @invariant()

@@ -1,4 +1,4 @@
-"""Many readers of one product that nobody knows yet, in one process and in several."""
+"""Many readers of one unknown product, in one process and in several."""
 
 import asyncio
 
@@ -38,7 +38,7 @@ class TestReadersOfOneProcess:
         assert sum(not reading.collapsed for reading in readings) == 1
         assert process.observer.counts["collapsed"] == 199
 
-    async def test_share_a_failure_each_with_an_exception_of_its_own(self) -> None:
+    async def test_share_a_failure_with_separate_exceptions(self) -> None:
         world = World(PRODUCT)
         world.catalog.hold()
         world.catalog.down = True
@@ -53,7 +53,7 @@ class TestReadersOfOneProcess:
         assert {type(failure) for failure in failures} == {CatalogUnavailable}
         assert len(set(map(id, failures))) == 200
 
-    async def test_share_the_news_that_there_is_no_such_product(self) -> None:
+    async def test_share_the_response_that_there_is_no_such_product(self) -> None:
         world = World()
         world.catalog.hold()
         process = world.process()
@@ -65,7 +65,7 @@ class TestReadersOfOneProcess:
 
         assert {type(failure) for failure in failures} == {ProductNotFound}
 
-    async def test_get_their_answer_although_the_first_of_them_hung_up(self) -> None:
+    async def test_are_served_although_the_first_of_them_disconnected(self) -> None:
         world = World(PRODUCT)
         world.catalog.hold()
         process = world.process()
@@ -81,7 +81,7 @@ class TestReadersOfOneProcess:
         assert {reading.cached.product for reading in readings} == {PRODUCT}
         assert world.catalog.calls == 1
 
-    async def test_leave_the_answer_in_storage_although_all_hung_up(self) -> None:
+    async def test_leave_the_response_in_storage_although_all_disconnected(self) -> None:
         world = World(PRODUCT)
         world.catalog.hold()
         process = world.process()
@@ -97,7 +97,7 @@ class TestReadersOfOneProcess:
         assert (await process.reader.read(FIVE)).served_from is ServedFrom.HIT
         assert world.catalog.calls == 1
 
-    async def test_leave_nothing_behind_after_a_thousand_hung_up(self) -> None:
+    async def test_leave_no_task_behind_after_a_thousand_disconnected(self) -> None:
         world = World(PRODUCT)
         world.catalog.hold()
         process = world.process()
@@ -127,7 +127,7 @@ class TestReadersOfOneProcess:
 
 
 async def _asking(world: World, process: Process) -> "asyncio.Task[object]":
-    """Return a reader of this process whose call is under way."""
+    """Return a reader of this process whose call is in progress."""
     calls = world.catalog.calls
     world.catalog.hold()
     task: asyncio.Task[object] = begin(process.reader.read(FIVE))
@@ -168,7 +168,7 @@ class TestReadersOfSeveralProcesses:
         for pause, most in zip(pauses, (0.025, 0.05, 0.1, 0.2, 0.2, 0.2), strict=True):
             assert most / 2 <= pause <= most
 
-    async def test_learn_at_once_that_the_one_who_asks_failed(self) -> None:
+    async def test_fail_at_once_if_the_holder_of_the_lease_fails(self) -> None:
         world = World(PRODUCT)
         asking = await _asking(world, world.process())
         waiting = begin(world.process().reader.read(FIVE))
@@ -184,7 +184,7 @@ class TestReadersOfSeveralProcesses:
         assert world.catalog.calls == 1
         assert world.clock() < make.NOW + POLICY.lease
 
-    async def test_learn_that_there_is_no_such_product(self) -> None:
+    async def test_find_the_stored_absence(self) -> None:
         world = World()
         asking = await _asking(world, world.process())
         waiting = begin(world.process().reader.read(FIVE))
@@ -198,9 +198,9 @@ class TestReadersOfSeveralProcesses:
             await asking
         assert world.catalog.calls == 1
 
-    async def test_take_over_when_the_one_who_asks_died(self) -> None:
+    async def test_take_over_when_the_lease_ends(self) -> None:
         world = World(PRODUCT)
-        await world.claimed(FIVE, until=world.clock() + POLICY.lease)
+        await world.leased(FIVE, until=world.clock() + POLICY.lease)
 
         reading = await world.process().reader.read(FIVE)
 
@@ -208,20 +208,20 @@ class TestReadersOfSeveralProcesses:
         assert not reading.collapsed
         assert world.clock() - make.NOW < POLICY.lease + make.SECOND
 
-    async def test_do_not_wait_for_ever(self) -> None:
+    async def test_give_up_after_two_leases(self) -> None:
         world = World(PRODUCT)
 
         async def others_take_over_and_die(seconds: float) -> None:
             await world.clock.sleep(seconds)
             world.clock.advance(POLICY.lease)
-            await world.claimed(FIVE, until=world.clock() + POLICY.lease)
+            await world.leased(FIVE, until=world.clock() + POLICY.lease)
 
-        await world.claimed(FIVE, until=world.clock() + POLICY.lease)
+        await world.leased(FIVE, until=world.clock() + POLICY.lease)
         with pytest.raises(CatalogUnavailable):
             await world.process(sleep=others_take_over_and_die).reader.read(FIVE)
         assert world.catalog.calls == 0
 
-    async def test_ignore_an_answer_to_an_older_question(self) -> None:
+    async def test_ignore_a_response_to_an_older_request(self) -> None:
         world = World(make.product(id=5, title="Old"))
         asking = await _asking(world, world.process())
         world.clock.advance(POLICY.lease)

@@ -67,7 +67,7 @@ class TestRefreshSession:
             await service.use_cases.refresh_session(refresh_token=first.refresh_token)
         assert not await gives_access(service, third)
 
-    async def test_goes_on_while_it_is_used_until_the_absolute_expiry(
+    async def test_continues_while_it_is_used_until_the_absolute_expiry(
         self, service: Service
     ) -> None:
         access = await signed_in(service)
@@ -86,7 +86,7 @@ class TestRefreshSession:
             await service.use_cases.refresh_session(refresh_token=access.refresh_token)
 
     @pytest.mark.parametrize("token", ["", "x", "\ud800", "\0", "a" * 10_000])
-    async def test_refuses_what_is_no_token(self, service: Service, token: str) -> None:
+    async def test_refuses_a_text_that_is_not_a_token(self, service: Service, token: str) -> None:
         with pytest.raises(InvalidRefreshToken):
             await service.use_cases.refresh_session(refresh_token=token)
 
@@ -108,7 +108,7 @@ class TestManageSessions:
         await service.use_cases.manage_sessions.end_all(customer_id=customer_id)
         assert not await gives_access(service, access)
 
-    async def test_ends_no_session_of_somebody_else(self, service: Service) -> None:
+    async def test_ends_no_session_of_another_customer(self, service: Service) -> None:
         mine, theirs = await signed_in(service), await signed_in(service)
         for session_id in (theirs.session.id, SessionId(make.uuid())):
             with pytest.raises(SessionNotFound):

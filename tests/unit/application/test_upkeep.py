@@ -4,7 +4,7 @@ from tests.double.service import PASSWORD, Service
 
 
 class TestRefreshFavorited:
-    async def test_asks_once_for_all_before_a_copy_expires(self, service: Service) -> None:
+    async def test_makes_one_call_for_all_before_a_copy_expires(self, service: Service) -> None:
         customer = await service.customer()
         products = [make.product() for _ in range(5)]
         service.catalog.put(*products)
@@ -20,7 +20,7 @@ class TestRefreshFavorited:
         assert service.catalog.calls == calls + 1
         assert not await service.use_cases.refresh_favorited()
 
-    async def test_marks_what_vanished_once_a_second_list_agrees(self, service: Service) -> None:
+    async def test_marks_a_product_that_two_lists_leave_out(self, service: Service) -> None:
         customer, gone, stays = await service.customer(), make.product(), make.product()
         service.catalog.put(gone, stays)
         await service.use_cases.favorite_product(customer_id=customer.id, product_id=gone.id)

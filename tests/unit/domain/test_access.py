@@ -17,7 +17,7 @@ SECRET = "0123456789abcdef" * 4
 
 
 class TestPresentedApiKey:
-    def test_is_taken_apart_and_put_together(self) -> None:
+    def test_is_parsed_and_formatted(self) -> None:
         key = PresentedApiKey.parse(f"aiq_shop1_{SECRET}")
         assert (key.id, key.secret) == ("shop1", SECRET)
         assert str(key) == f"aiq_shop1_{SECRET}"
@@ -52,7 +52,7 @@ class TestPresentedApiKey:
         assert SECRET not in str(refused.value)
 
     @given(st.binary() | st.binary().map(b"aiq_a_".__add__))
-    def test_is_refused_in_no_other_way(self, data: bytes) -> None:
+    def test_raises_no_other_exception(self, data: bytes) -> None:
         for text in (data.decode("latin-1"), data.decode("utf-8", "surrogateescape")):
             with pytest.raises(InvalidApiKey):
                 PresentedApiKey.parse(text)
@@ -71,7 +71,7 @@ class TestApiKey:
         assert key.usable(NOW + HOUR - TICK)
         assert not key.usable(NOW + HOUR)
 
-    def test_is_usable_for_ever_without_an_end(self) -> None:
+    def test_is_usable_indefinitely_without_an_end(self) -> None:
         assert make.api_key().usable(NOW + timedelta(36500))
 
     def test_is_not_usable_once_revoked(self) -> None:

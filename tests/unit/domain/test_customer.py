@@ -84,10 +84,10 @@ class TestEmail:
             ("straße@example.com", "STRASSE@example.com"),
         ],
     )
-    def test_is_that_of_the_same_person_case_aside(self, one: str, other: str) -> None:
+    def test_has_the_same_key_case_aside(self, one: str, other: str) -> None:
         assert Email.parse(one).key == Email.parse(other).key
 
-    def test_is_that_of_another_person_otherwise(self) -> None:
+    def test_has_another_key_otherwise(self) -> None:
         assert Email.parse("ana@example.com").key != Email.parse("ana+1@example.com").key
 
     def test_does_not_show_in_logs(self) -> None:
@@ -95,7 +95,7 @@ class TestEmail:
         assert "ana" not in repr(make.customer(email="ana@example.com"))
 
     @given(ANY_TEXT)
-    def test_is_refused_in_no_other_way(self, text: str) -> None:
+    def test_raises_no_other_exception(self, text: str) -> None:
         try:
             email = Email.parse(text)
         except InvalidEmail:
@@ -149,14 +149,14 @@ class TestPassword:
     @pytest.mark.parametrize(
         "text", ["ana.souza@example.com", "ANA.SOUZA@EXAMPLE.COM", "Ana.Souza", "Favorites"]
     )
-    def test_is_neither_the_address_nor_the_name_of_the_service(self, text: str) -> None:
+    def test_is_not_the_address_or_the_name_of_the_service(self, text: str) -> None:
         with pytest.raises(WeakPassword):
             Password.chosen(text, email=EMAIL, common=COMMON)
 
     def test_is_the_same_from_every_keyboard(self) -> None:
         assert Password("cafe\u0301 com leite") == Password("café com leite")
 
-    def test_is_told_apart_by_case_and_width(self) -> None:
+    def test_is_compared_with_case_and_width(self) -> None:
         assert Password("Correct horse") != Password("correct horse")
         assert Password("\uff21" * 8) != Password("A" * 8)
 
@@ -164,7 +164,7 @@ class TestPassword:
         assert "horse" not in repr(Password("correct horse"))
 
     @given(ANY_TEXT)
-    def test_is_refused_in_no_other_way(self, text: str) -> None:
+    def test_raises_no_other_exception(self, text: str) -> None:
         try:
             password = Password.chosen(text, email=EMAIL, common=COMMON)
         except WeakPassword:
@@ -204,7 +204,7 @@ class TestName:
             checked_name(text)
 
     @given(ANY_TEXT)
-    def test_is_refused_in_no_other_way(self, text: str) -> None:
+    def test_raises_no_other_exception(self, text: str) -> None:
         try:
             name = checked_name(text)
         except InvalidName:
@@ -223,7 +223,7 @@ class TestFold:
         assert len({fold(variant) for variant in variants}) == 1
 
     @given(ANY_TEXT)
-    def test_is_done_once(self, text: str) -> None:
+    def test_is_idempotent(self, text: str) -> None:
         assert fold(fold(text)) == fold(text)
 
 

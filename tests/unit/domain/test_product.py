@@ -3,7 +3,14 @@ from typing import Any
 
 import pytest
 
-from app.domain.product import CachePolicy, Freshness, RefreshState
+from app.domain.product import (
+    CachePolicy,
+    CatalogState,
+    Freshness,
+    ProductReading,
+    RefreshState,
+    ServedFrom,
+)
 from tests import make
 from tests.make import CACHE_POLICY, DAY, HOUR, MINUTE, NOW, SECOND
 
@@ -32,9 +39,12 @@ class TestCachePolicy:
             {"backoff": -SECOND},
         ],
     )
-    def test_refuses_limits_that_make_no_sense(self, wrong: dict[str, timedelta]) -> None:
+    def test_refuses_invalid_durations(self, wrong: dict[str, timedelta]) -> None:
         with pytest.raises(ValueError, match="positive"):
             CachePolicy(**POLICY | wrong)
+
+    def test_lets_a_list_be_read_four_times_while_a_copy_is_fresh(self) -> None:
+        assert CachePolicy(**POLICY).revalidation_interval == MINUTE / 4
 
 
 class TestCachedProduct:
@@ -50,8 +60,15 @@ class TestCachedProduct:
             (3650 * DAY, Freshness.EXPIRED),
         ],
     )
-    def test_is_believed_by_its_age(self, age: timedelta, freshness: Freshness) -> None:
+    def test_is_classified_by_its_age(self, age: timedelta, freshness: Freshness) -> None:
         assert make.cached_product().freshness(CACHE_POLICY, now=NOW + age) is freshness
+
+    def test_is_due_for_a_refresh_once_it_is_not_fresh(self) -> None:
+        cached, policy = make.cached_product(), CachePolicy(**POLICY)
+        assert cached.fresh_until(policy) == NOW + MINUTE
+        assert not cached.stale(policy, now=NOW - HOUR)
+        assert not cached.stale(policy, now=NOW + MINUTE)
+        assert cached.stale(policy, now=NOW + MINUTE + TICK)
 
     def test_goes_from_fresh_to_expired_if_the_limits_are_equal(self) -> None:
         policy = CachePolicy(**POLICY | {"hard_ttl": MINUTE})
@@ -59,7 +76,7 @@ class TestCachedProduct:
         assert cached.freshness(policy, now=NOW + MINUTE) is Freshness.FRESH
         assert cached.freshness(policy, now=NOW + MINUTE + TICK) is Freshness.EXPIRED
 
-    def test_is_never_younger_than_nothing(self) -> None:
+    def test_has_no_negative_age(self) -> None:
         assert make.cached_product().age(NOW - HOUR) == timedelta(0)
         assert make.cached_product().age(NOW + HOUR) == HOUR
 
@@ -97,10 +114,27 @@ class TestRefreshState:
 
 
 class TestUnknownProduct:
-    def test_is_absent_as_long_as_that_is_believed(self) -> None:
+    def test_is_absent_until_the_entry_expires(self) -> None:
         unknown = make.unknown_product(absent_until=NOW)
         assert unknown.absent(NOW - TICK)
         assert not unknown.absent(NOW)
 
-    def test_is_not_absent_when_it_is_only_being_asked_for(self) -> None:
+    def test_is_not_absent_while_it_is_being_fetched(self) -> None:
         assert not make.unknown_product(refresh=RefreshState(leased_until=NOW + HOUR)).absent(NOW)
+
+
+class TestCatalogState:
+    def test_has_no_age_until_the_catalog_was_fetched(self) -> None:
+        assert CatalogState().age(NOW) is None
+
+    def test_has_no_negative_age(self) -> None:
+        assert CatalogState(fetched_at=NOW).age(NOW - HOUR) == timedelta(0)
+        assert CatalogState(fetched_at=NOW).age(NOW + HOUR) == HOUR
+
+
+class TestProductReading:
+    @pytest.mark.parametrize("served_from", ServedFrom)
+    def test_is_stale_by_its_source(self, served_from: ServedFrom) -> None:
+        reading = ProductReading(cached=make.cached_product(), served_from=served_from)
+        assert reading.stale is served_from.value.startswith("stale-")
+        assert not reading.collapsed

@@ -36,7 +36,7 @@ class TestSession:
         assert session.expires_at == NOW + DAY
         assert session.ended_at is None
 
-    def test_is_never_idle_for_longer_than_it_lasts(self) -> None:
+    def test_is_never_idle_beyond_its_absolute_expiry(self) -> None:
         session = begin(policy=SessionPolicy(idle=DAY, absolute=HOUR))
         assert session.idle_expires_at == session.expires_at == NOW + HOUR
 
@@ -52,7 +52,7 @@ class TestSession:
         assert session.active(NOW + 90 * MINUTE - TICK)
         assert not session.active(NOW + 90 * MINUTE)
 
-    def test_never_lasts_longer_than_at_the_most(self) -> None:
+    def test_never_lasts_beyond_its_absolute_expiry(self) -> None:
         session = begin().used(policy=POLICY, now=NOW + DAY - MINUTE)
         assert session.idle_expires_at == NOW + DAY
         assert not session.active(NOW + DAY)
@@ -76,7 +76,7 @@ class TestSession:
             ("\x00" * 300 + "ok", "ok"),
         ],
     )
-    def test_keeps_of_the_device_what_can_be_shown(self, device: str, kept: str) -> None:
+    def test_keeps_the_printable_characters_of_the_device(self, device: str, kept: str) -> None:
         assert begin(device).device == kept
 
 
@@ -103,7 +103,7 @@ class TestRefreshFamily:
             (USED, USED, HOUR, Rotation.EXPIRED),
         ],
     )
-    def test_decides_what_a_token_is_good_for(
+    def test_decides_how_to_answer_a_token(
         self,
         used_at: datetime | None,
         successor_used_at: datetime | None,

@@ -1,4 +1,4 @@
-"""What every request and every response has, whatever the route."""
+"""What every request and every response has, independent of the route."""
 
 from collections.abc import Sequence
 from time import perf_counter
