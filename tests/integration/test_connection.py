@@ -488,8 +488,7 @@ class TestConnections:
             await until(lambda: len(state.tasks) == 2)
             state.stop_checks()
             for _ in range(2):
-                await stack.enter_async_context(connected(port))
-            await until(lambda: len(state.connections) == 4)
+                assert await exchange(port, GET) == b"HTTP/1.1 503"
             state.start_checks()
             await until(lambda: bool(caplog.records))
         line = line_of(caplog, "connections_exhausted")
