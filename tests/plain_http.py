@@ -7,7 +7,7 @@ import httpx2
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """
-For `verify`: trusts nobody, and so is made at once.
+For `verify`: it trusts no certificate, and so loads none.
 
 A client makes one by itself that has read the certificates of all authorities, which takes a
 twentieth of a second each time.

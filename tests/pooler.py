@@ -33,8 +33,8 @@ class Pooler:
     """
     A PgBouncer in front of a server, with what we ship but for names, ports and few places.
 
-    A statement that asks for nothing else may take `statement_timeout`. It knows whoever the URL
-    of the server names; `users` is where it reads that.
+    A statement may take `statement_timeout` by default. It knows the users of the server's URL,
+    which it reads from `users`.
     """
 
     def __init__(

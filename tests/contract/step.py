@@ -44,7 +44,7 @@ async def side_by_side(
 
     async def once() -> T:
         async with uow() as work:
-            # Connected before anybody begins: otherwise the first is done when the second comes.
+            # Connect all before the first begins: otherwise it is done when the second connects.
             await work.customers.get(make.customer_id())
             await ready.wait()
             result = await action(work)

@@ -32,7 +32,7 @@ def service(
         directory,
         new_database(migrated=True),
         servers=(1, 1),
-        # Nobody reaches it, but every attempt leaves its trace.
+        # It cannot be reached, but every attempt leaves its trace.
         SIGN_IN_LIMIT_EMAIL="100000/hour",
         # Crowds are answered, however busy the machine is.
         DATABASE_POOL_TIMEOUT="15",

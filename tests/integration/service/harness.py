@@ -125,7 +125,7 @@ class Host:
             program.child.stop(grace_s=0)
 
     def start(self, *arguments: str, **settings: str) -> Program:
-        """Start `python …`; whoever calls this ends it."""
+        """Start `python …`; the caller ends it."""
         name = " ".join(arguments)
         log = self.directory / f"{next(self._numbers)}.log"
         self.logs.append(log)

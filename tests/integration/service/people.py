@@ -22,7 +22,7 @@ PASSWORD = "açaí com guaraná e tapioca"
 
 @dataclass(kw_only=True)
 class Customer:
-    """Somebody with an account who is signed in."""
+    """A customer who is signed in."""
 
     id: str
     name: str
@@ -77,7 +77,7 @@ class People:
     async def client(
         self, *, server: int = 0, connections: int = 100, **options: Any
     ) -> httpx2.AsyncClient:
-        """Return a client of one of the API servers that is nobody yet."""
+        """Return a client of one of the API servers without credentials."""
         return await self._open.enter_async_context(
             plain_client(
                 self.service.urls[server],
@@ -87,7 +87,7 @@ class People:
         )
 
     async def customer(self, *, name: str = "Inês Conceição", server: int = 0) -> Customer:
-        """Sign somebody up and in."""
+        """Sign a customer up and in."""
         client = await self.client(server=server)
         email = f"{uuid4().hex}@example.com"
         signed_up = await client.post(
@@ -103,7 +103,7 @@ class People:
         )
 
     async def sign_in(self, client: httpx2.AsyncClient, *, email: str, password: str) -> Customer:
-        """Sign somebody in who has an account."""
+        """Sign in a customer who has an account."""
         response = await client.post("/auth/sign-in", json={"email": email, "password": password})
         assert response.status_code == 200, response.text
         body = response.json()

@@ -14,7 +14,7 @@ from tests.integration.service.people import Customer, People
 
 @dataclass
 class World:
-    """A customer with a favorite, and somebody who asks for something of theirs."""
+    """A customer with a favorite, and another caller who requests it."""
 
     people: People
     owner: Customer

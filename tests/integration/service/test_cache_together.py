@@ -1,4 +1,4 @@
-"""The cache over several processes: the catalog gets one call, whoever asks."""
+"""The cache over several processes: the catalog gets one call for all of them."""
 
 import asyncio
 from collections import Counter
@@ -39,7 +39,7 @@ def service(
 
 @pytest_asyncio.fixture
 async def people(service: Service) -> AsyncGenerator[People]:
-    """Return what makes clients; nobody here has an account."""
+    """Return what makes clients, all without an account."""
     async with People(service, Staff(admin_email="", admin_password="", keys={})) as people:
         yield people
 

@@ -1,4 +1,4 @@
-"""PostgreSQL stops and comes back under the running service; nobody restarts anything."""
+"""PostgreSQL stops and returns while the service runs; nothing is restarted."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator

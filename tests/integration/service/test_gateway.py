@@ -112,7 +112,7 @@ def running_nginx(
     )
     assert patience == 3
     if connections is not None:
-        # Of one process, since nobody chooses by which of them he is served.
+        # One process: a client cannot choose which of several serves it.
         text = text.replace("worker_processes 2;", "worker_processes 1;")
         text, found = re.subn(
             r"worker_connections \d+;", f"worker_connections {connections};", text
@@ -120,7 +120,7 @@ def running_nginx(
         assert found == 1
     configuration = directory / "nginx.conf"
     configuration.write_text(text, encoding="utf-8")
-    # As root it would give its processes to somebody who may not look into this directory.
+    # As root, nginx would run its processes as a user who cannot read this directory.
     more = "user root;" if os.geteuid() == 0 else ""
     process = subprocess.Popen(  # noqa: S603 - found on the PATH
         [NGINX, "-p", directory, "-c", configuration, "-g", f"daemon off; {more}"],

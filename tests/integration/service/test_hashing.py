@@ -1,4 +1,4 @@
-"""The processes that hash passwords: killed under load, and left behind by nobody."""
+"""The processes that hash passwords: killed under load, and never left behind."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,7 +26,7 @@ async def test_killing_them_costs_nobody_more_than_another_try(
         tmp_path,
         new_database(migrated=True),
         servers=(2,),
-        # As in production, so that there is always somebody who waits for a password.
+        # As in production, so that there are always requests that wait for a hash.
         PASSWORD_MEMORY_KIB="19456",
         PASSWORD_PASSES="2",
         # Crowds are answered, however busy the machine is.
@@ -44,8 +44,8 @@ async def test_killing_them_costs_nobody_more_than_another_try(
                     crowd.create_task(sign_in_again_and_again())
                 for _ in range(KILLS):
                     await _more(answers)
-                    # One alone, if all who wait came to the same server: what nobody needs is not
-                    # started again.
+                    # Only one, if all waiting requests are on the same server: an idle server does
+                    # not start its process again.
                     for process in await _processes(service):
                         process.kill()
                 await _more(answers)
@@ -87,7 +87,7 @@ async def _sign_up(client: httpx2.AsyncClient) -> None:
 
 
 async def _sign_in(client: httpx2.AsyncClient) -> httpx2.Response:
-    # Nobody's browser: who signs in anew has no cookies.
+    # Without cookies, as a browser that signs in for the first time.
     client.cookies.clear()
     return await client.post("/auth/sign-in", json={"email": EMAIL, "password": PASSWORD})
 

@@ -35,14 +35,14 @@ pytestmark = pytest.mark.fuzz
 
 def _session() -> requests.Session:
     session = requests.Session()
-    # Generated requests may sign somebody in, which must not give access to the next ones.
+    # Generated requests may sign in, which must not give access to the next ones.
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     return session
 
 
 @dataclass
 class Caller:
-    """Somebody with credentials that are made anew when a request has ended them."""
+    """A caller with credentials that are renewed when a request has ended them."""
 
     service: Service
     become: Callable[["Caller"], dict[str, str]]

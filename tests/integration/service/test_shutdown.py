@@ -47,7 +47,7 @@ async def test_every_request_is_answered_and_newcomers_are_refused(
             assert not any(task.done() for task in under_way)
         assert {task.result().status_code for task in under_way} == {200}
         for task in kept:
-            # Whoever asks after SIGTERM is told to go elsewhere, and never again otherwise.
+            # After SIGTERM the readiness check fails, and does not succeed again.
             assert set(task.result()) <= {200, 503}
             assert task.result() == sorted(task.result())
         assert await asyncio.to_thread(server.child.wait, STOP_S) == 0
