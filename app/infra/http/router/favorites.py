@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Response, status
-from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.application.favorites.favorite_product import FavoriteAdded
@@ -111,15 +111,16 @@ def parse_product_ids(text: str) -> tuple[ProductId, ...]:
     parts = text.split(",", CONTAINS_MAX)
     if len(parts) > CONTAINS_MAX:
         raise PydanticCustomError("too_long", "At most 100 product ids are allowed.")
-    return tuple(parse_product_id(part) for part in parts)
+    return tuple([parse_product_id(part) for part in parts])
 
 
 class ContainsIn(BaseModel):
     """The products to check."""
 
+    # Not a tuple by type: FastAPI would take only repeated parameters for one.
     product_ids: Annotated[
-        str,
-        AfterValidator(lambda text: parse_product_ids(text) and text),
+        Any,
+        BeforeValidator(parse_product_ids),
         WithJsonSchema(
             {
                 "type": "array",
@@ -141,7 +142,7 @@ class ContainsIn(BaseModel):
 )
 async def contains_favorites(call: Call, query: Annotated[ContainsIn, Query()]) -> Reply:
     """Check up to 100 products in one request, such as the products on one screen."""
-    product_ids = parse_product_ids(query.product_ids)
+    product_ids: tuple[ProductId, ...] = query.product_ids
     version, found = await call.use_cases.queries.contains(
         call.customer_id, product_ids, session=call.session_check
     )
