@@ -2,8 +2,8 @@
 The database of the tests.
 
 By default an embedded PostgreSQL of our own; with TEST_DATABASE=container one in Docker; with
-TEST_DATABASE_URL the server of that URL, on which databases are created and dropped. A database
-that cannot be had is a failure, never a skip.
+TEST_DATABASE_URL the server of that URL, on which databases are created and dropped. Without a
+database the tests fail; they are never skipped.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
@@ -31,8 +31,8 @@ from tests.database import (
 )
 from tests.redis_server import REDIS_SERVER, RedisServer
 
-# Nothing is said about time, and every run tries the same examples: what lands after the suite has
-# passed must not fail it by luck. `--hypothesis-profile=default` looks for others.
+# Without deadlines, and with the same examples in every run: a suite that passed must not fail by
+# chance later. `--hypothesis-profile=default` tries other examples.
 settings.load_profile("ci")
 
 _FIXTURES = {"database_url", "new_database", "postgres_engine", "postgres_uow"}
@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Start one server for all workers of pytest-xdist, unless no test will want it."""
+    """Start one server for all workers of pytest-xdist, unless no test needs it."""
     if "not postgres" not in node.config.getoption("markexpr"):
         node.workerinput["database"] = _the_server(node.config).to_text()
 
@@ -72,7 +72,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def new_database(request: pytest.FixtureRequest) -> Generator[Callable[..., str]]:
-    """Return what makes databases, empty or migrated; they are dropped at the end."""
+    """Return a function that creates databases, empty or migrated; the end drops them."""
     server = _the_server(request.config)
     with ExitStack() as drops:
 
@@ -99,7 +99,7 @@ async def postgres_engine(database_url: str) -> AsyncGenerator[AsyncEngine]:
 
 @pytest.fixture
 def postgres_uow(postgres_engine: AsyncEngine) -> UnitOfWorkFactory:
-    """Return what begins units of work on PostgreSQL."""
+    """Return a function that begins units of work on PostgreSQL."""
     return partial(PostgresUnitOfWork, sessions_of(postgres_engine), budget=PATIENT)
 
 
@@ -107,7 +107,7 @@ def postgres_uow(postgres_engine: AsyncEngine) -> UnitOfWorkFactory:
 def postgres_waiting_jobs(
     postgres_engine: AsyncEngine,
 ) -> Callable[[], Awaitable[Sequence[ProductId]]]:
-    """Return what reads the products of queued jobs in procrastinate's table, first one first."""
+    """Return a function that reads the products of queued jobs, first queued first."""
 
     async def waiting() -> Sequence[ProductId]:
         async with postgres_engine.connect() as connection:

@@ -12,7 +12,7 @@ TASK = Path(sys.executable).with_name("task")
 
 
 @pytest.mark.parametrize("directory", [ROOT, ROOT / "docs"], ids=["root", "below"])
-@pytest.mark.parametrize("task", ["bench", "chaos", "lint"])
+@pytest.mark.parametrize("task", ["bench", "chaos", "lint", "mutate"])
 def test_needs_no_activated_environment(task: str, directory: Path) -> None:
     done = subprocess.run(  # noqa: S603 - our own tasks
         [TASK, task, *(["--", "--help"] if task != "lint" else [])],

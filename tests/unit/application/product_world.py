@@ -54,7 +54,9 @@ class CountingObserver(CacheObserver):
 
     @override
     def asked(self, *, whole: bool, succeeded: bool) -> None:
-        self.counts[f"{'catalog' if whole else 'product'} {'ok' if succeeded else 'failed'}"] += 1
+        scope = {True: "catalog", False: "product"}[whole]
+        outcome = {True: "ok", False: "failed"}[succeeded]
+        self.counts[f"{scope} {outcome}"] += 1
 
 
 class Process:

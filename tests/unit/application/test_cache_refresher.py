@@ -25,15 +25,19 @@ from tests.double.clock import ManualClock
 from tests.double.storage import InMemoryStorage
 from tests.double.tasks import DeferredTasks
 
+UNUSED_STATE = RefreshState()
+
 
 class OvertakenRefresh(CacheRefresh[str, str]):
     """A refresh that another process completes between the lookup and the lease."""
 
     whole = False
 
-    def __init__(self) -> None:
-        self.stored: str | None = None
+    def __init__(self, *, stored: str | None = None, state: RefreshState = UNUSED_STATE) -> None:
+        self.stored = stored
+        self.state = state
         self.fetched = 0
+        self.leases = 0
 
     @property
     @override
@@ -42,12 +46,13 @@ class OvertakenRefresh(CacheRefresh[str, str]):
 
     @override
     async def look_up(self, products: ProductRepository, *, now: datetime) -> CacheState[str]:
-        return CacheState(result=self.stored, refresh=RefreshState())
+        return CacheState(result=self.stored, refresh=self.state)
 
     @override
     async def acquire_lease(
         self, products: ProductRepository, *, now: datetime, until: datetime
     ) -> bool:
+        self.leases += 1
         self.stored = "theirs"
         return bool(await products.acquire_lease([make.product_id()], now=now, until=until))
 
@@ -105,6 +110,19 @@ class TestTheHolderOfTheLease:
 
         assert await refresher.run(refresh) == RefreshResult(value="theirs", fetched_by=None)
         assert refresh.fetched == 0
+
+    async def test_takes_no_lease_if_there_is_a_result(self) -> None:
+        refresh = OvertakenRefresh(stored="older")
+        result = await _refresher(InMemoryStorage(), ManualClock()).run(refresh)
+        assert result == RefreshResult(value="older", fetched_by=None)
+        assert refresh.leases == 0
+
+    async def test_takes_no_lease_while_a_failure_is_recent(self) -> None:
+        refresh = OvertakenRefresh(state=RefreshState(blocked_until=make.NOW + make.MINUTE))
+        result = await _refresher(InMemoryStorage(), ManualClock()).run(refresh)
+        assert isinstance(result, CatalogUnavailable)
+        assert result.retry_after == make.MINUTE
+        assert (refresh.leases, refresh.fetched) == (0, 0)
 
     async def test_has_a_whole_lease_although_storage_was_slow(self) -> None:
         product, clock, storage = make.product(), ManualClock(), InMemoryStorage()

@@ -19,7 +19,14 @@ from app.domain.product import CachedProduct, ProductId
 from app.domain.writes import AddOutcome, FavoriteLimits
 from tests import make
 from tests.unit.application.favorites_world import FavoritesWorld
-from tests.unit.application.product_world import EXPIRED, FIVE, FRESH, POLICY, STALE
+from tests.unit.application.product_world import (
+    EXPIRED,
+    FIVE,
+    FRESH,
+    POLICY,
+    STALE,
+    begin,
+)
 
 OLD = make.product(id=5, price="10.00")
 NEW = replace(OLD, price=Decimal("12.00"))
@@ -47,6 +54,7 @@ class TestAProductSeenBefore:
         assert await world.stored(customer) == [added.item.favorite]
         assert (world.writes.seen, world.queries.found) == ([copy], [])
         assert (world.answers, world.catalog.calls) == ({"hit": 1}, 0)
+        assert world.main.observer.counts["collapsed"] == 0
 
     async def test_stays_as_it_is_if_it_is_a_favorite(self) -> None:
         world = FavoritesWorld(NEW)
@@ -56,7 +64,7 @@ class TestAProductSeenBefore:
 
         again = await world.favorite_product(customer_id=customer.id, product_id=FIVE)
 
-        assert not again.created
+        assert again.created is False
         assert again.item == first.item
         assert (world.writes.seen, world.queries.found) == ([copy, copy], [])
         assert world.answers == {"hit": 2}
@@ -242,14 +250,23 @@ class TestASession:
         assert added.created
 
     async def test_is_verified_again_after_the_catalog_was_called(self) -> None:
-        world = FavoritesWorld(NEW, outcome=AddOutcome.SESSION_ENDED)
+        world = FavoritesWorld(NEW)
         customer = await world.customer()
         session = await world.session(customer)
-        with pytest.raises(InvalidToken):
-            await world.favorite_product(
+        world.catalog.hold()
+        adding = begin(
+            world.favorite_product(
                 customer_id=customer.id, product_id=FIVE, session=world.check(session)
             )
-        assert world.catalog.calls == 1
+        )
+        await world.catalog.asked.wait()
+        async with world.storage() as work:
+            await work.sessions.save(session.ended(world.clock()))
+            await work.commit()
+        world.catalog.release()
+        with pytest.raises(InvalidToken):
+            await adding
+        assert await world.stored(customer) == []
 
 
 class TestOutcomes:

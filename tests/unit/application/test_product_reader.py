@@ -142,7 +142,9 @@ class TestReadingAnExpiredProduct:
         world.catalog.hold()
 
         for _ in range(10):
-            assert (await process.reader.read(FIVE)).served_from is ServedFrom.STALE_IF_ERROR
+            reading = await process.reader.read(FIVE)
+            assert reading.cached.product == OLD
+            assert reading.served_from is ServedFrom.STALE_IF_ERROR
         assert process.tasks.kept == []
 
         world.clock.advance(POLICY.backoff)
@@ -231,10 +233,15 @@ class TestReadingAnUnknownProduct:
         with pytest.raises(CatalogUnavailable) as first:
             await process.reader.read(FIVE)
         assert first.value.retry_after == POLICY.backoff
+        assert str(first.value) == "The catalog is down"
 
         world.clock.advance(10 * make.SECOND)
+        other = world.process()
+        # No task is needed for this.
+        other.tasks.full = True
         with pytest.raises(CatalogUnavailable) as second:
-            await world.process().reader.read(FIVE)
+            await other.reader.read(FIVE)
+        assert other.observer.counts == {"refused": 1}
         assert second.value.retry_after == POLICY.backoff - 10 * make.SECOND
         assert world.catalog.calls == 1
 
@@ -270,8 +277,10 @@ class TestReadingAnUnknownProduct:
         process = World(NEW).process()
         process.tasks.full = True
 
-        with pytest.raises(CatalogUnavailable):
+        with pytest.raises(CatalogUnavailable) as failure:
             await process.reader.read(FIVE)
+        assert failure.value.retry_after == make.SECOND
+        assert str(failure.value) == "Too many refreshes at once"
 
 
 class TestAKnownProductThatTheCatalogDenies:

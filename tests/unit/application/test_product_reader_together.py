@@ -111,6 +111,12 @@ class TestReadersOfOneProcess:
         assert (await process.reader.read(FIVE)).cached.product == PRODUCT
         assert world.catalog.calls == 1
 
+    async def test_of_different_products_get_their_own(self) -> None:
+        others = [PRODUCT, make.product(), make.product()]
+        reader = World(*others).process().reader
+        readings = await asyncio.gather(*(reader.read(product.id) for product in others))
+        assert [reading.cached.product for reading in readings] == others
+
     async def test_of_different_products_do_not_wait_for_each_other(self) -> None:
         world = World(PRODUCT)
         process = world.process()
@@ -207,6 +213,23 @@ class TestReadersOfSeveralProcesses:
         assert reading.cached.product == PRODUCT
         assert not reading.collapsed
         assert world.clock() - make.NOW < POLICY.lease + make.SECOND
+
+    async def test_give_up_when_two_leases_have_ended(self) -> None:
+        world = World(PRODUCT)
+        slept = 0
+
+        async def another_process_takes_the_lease(_: float) -> None:
+            nonlocal slept
+            slept += 1
+            world.clock.advance(POLICY.lease)
+            await world.leased(FIVE, until=world.clock() + POLICY.lease)
+
+        await world.leased(FIVE, until=world.clock() + POLICY.lease)
+        process = world.process(sleep=another_process_takes_the_lease)
+        with pytest.raises(CatalogUnavailable) as failure:
+            await process.reader.read(FIVE)
+        assert slept == 2
+        assert failure.value.retry_after == POLICY.lease
 
     async def test_give_up_after_two_leases(self) -> None:
         world = World(PRODUCT)
